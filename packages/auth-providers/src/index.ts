@@ -1,0 +1,1 @@
+export const auth_providers_is_not_written_yet = true

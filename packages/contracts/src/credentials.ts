@@ -1,0 +1,46 @@
+/** Upstream credentials by reference; values never leave through anything but these two calls. */
+export interface Credentials {
+  /**
+   * Headers for a reference such as `env:TOKEN`, `file:path`, `header_env:X-Key:VAR` or a legacy name.
+   * Throws ClarityError (`upstream_unauthorized`) that names the reference, never a value.
+   */
+  headers(authRef: string, target: CredentialTarget): Promise<Readonly<Record<string, string>>>
+  /** The bare value, for variables of a child process. Throws like `headers`. */
+  secret(secretRef: string, target: CredentialTarget): Promise<string>
+}
+
+/** What the credential is for: it is bound to this service and goes to no other host. */
+export interface CredentialTarget {
+  readonly serviceId: string
+  /** Origin (`https://host:port`) of the request; absent for a child process. */
+  readonly origin?: string
+}
+
+/** The operator's view of credentials: names, health and provisioning, never values. */
+export interface CredentialStore extends Credentials {
+  providers(): Promise<CredentialProviders>
+  validate(authRef: string): Promise<CredentialCheck>
+  list(): Promise<readonly { readonly authRef: string; readonly relativePath: string; readonly updatedAt: string }[]>
+  /** Writes a `file:` secret, mode 0600. Throws ClarityError (`invalid_params`) for any other reference. */
+  set(
+    authRef: string,
+    secret: string,
+  ): Promise<{ readonly authRef: string; readonly provider: "file"; readonly path: string; readonly written: true }>
+  delete(authRef: string): Promise<{ readonly authRef: string; readonly provider: "file"; readonly deleted: boolean }>
+}
+
+export interface CredentialProviders {
+  readonly providers: readonly { readonly name: string; readonly supported: boolean }[]
+  readonly fileRoot: string
+  readonly fileRootExists: boolean
+}
+
+export interface CredentialCheck {
+  readonly authRef: string
+  readonly provider: string
+  readonly redactedTarget: string
+  readonly valid: boolean
+  readonly issues: readonly string[]
+  readonly headerKeys: readonly string[]
+  readonly source: "environment" | "file"
+}

@@ -1,0 +1,1 @@
+export const process_host_is_not_written_yet = true

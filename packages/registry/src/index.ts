@@ -1,0 +1,1 @@
+export const registry_is_not_written_yet = true

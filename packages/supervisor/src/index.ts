@@ -1,0 +1,1 @@
+export const supervisor_is_not_written_yet = true

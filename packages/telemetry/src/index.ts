@@ -1,0 +1,1 @@
+export const telemetry_is_not_written_yet = true
