@@ -188,3 +188,10 @@ export function upstreamError(rpc: RpcError): ClarityError {
 export function abortError(signal: AbortSignal): ClarityError {
   return signal.reason instanceof ClarityError ? signal.reason : new ClarityError("cancelled", "the call was cancelled")
 }
+
+/** What is not there and what policy hides answer with this same error, so that nobody can tell them apart. */
+export function unknownTarget(kind: "tool" | "prompt" | "resource", name: string): ClarityError {
+  return new ClarityError("invalid_params", `unknown ${kind}: ${name.slice(0, 200)}`, {
+    data: kind === "resource" ? { uri: name } : {},
+  })
+}

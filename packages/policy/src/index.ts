@@ -1,1 +1,3 @@
-export const policy_is_not_written_yet = true
+export { allowAll, standardPolicy, type BoundedPolicy, type StandardPolicyOptions } from "./policy.ts"
+export type { PolicyLimits } from "./limits.ts"
+export type { PolicyLoad } from "./places.ts"
