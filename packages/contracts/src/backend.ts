@@ -35,7 +35,7 @@ export interface CallContext {
   readonly service: ServiceDefinition
   readonly limits: CallLimits
   /** The downstream session of a legacy client: key of `isolation: session`. */
-  readonly session?: string
+  readonly session?: string | undefined
   /** W3C trace context as it arrived or was made here: `traceparent`, `tracestate`, `baggage`. */
   readonly trace: Readonly<Record<string, string>>
   /** Calls this one was made from: 0 from the wire, +1 for every service that called on. */

@@ -57,7 +57,7 @@ export interface BackendSource {
 export interface AcquireContext {
   readonly principal: Principal
   readonly client: ClientProfile
-  readonly session?: string
+  readonly session?: string | undefined
   readonly signal: AbortSignal
 }
 

@@ -1,0 +1,42 @@
+import type {
+  BackendSource,
+  ClientProfile,
+  Clock,
+  McpRequest,
+  Policy,
+  Principal,
+  Telemetry,
+} from "@clarity-runtime/contracts"
+import type { Catalog, CatalogView } from "./catalog/view.ts"
+import type { ParkingLot } from "./parking.ts"
+import type { Seal } from "./seal.ts"
+
+/** One request on its way through the gateway, whatever era it came in. */
+export interface Call {
+  readonly id: string
+  readonly request: McpRequest
+  readonly principal: Principal
+  readonly client: ClientProfile
+  /** Aborted when the caller is gone or has cancelled. */
+  readonly signal: AbortSignal
+  /** What the caller's endpoint offers, as it was when the call began. */
+  readonly view: CatalogView
+  readonly session?: string | undefined
+  readonly trace: Readonly<Record<string, string>>
+  readonly depth: number
+  /** Bytes of the request as it arrived. */
+  readonly bytes: number
+}
+
+/** What the steps of a call work with; one per gateway. */
+export interface Core {
+  readonly source: BackendSource
+  readonly policy: Policy
+  readonly telemetry: Telemetry
+  readonly clock: Clock
+  readonly seal: Seal
+  readonly parking: ParkingLot
+  catalog(): Catalog
+  readonly info: { readonly name: string; readonly version: string; readonly title: string }
+  readonly pageSize: number
+}

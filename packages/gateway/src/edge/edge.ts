@@ -1,0 +1,122 @@
+import {
+  asClarityError,
+  ClarityError,
+  silentTelemetry,
+  type Authenticator,
+  type Principal,
+  type Telemetry,
+} from "@clarity-runtime/contracts"
+import type { Context, MiddlewareHandler } from "hono"
+import { readJsonBody } from "./body.ts"
+import { checkBodyType, createGate, type GateOptions, type NodeBindings } from "./gate.ts"
+
+export interface EdgeOptions extends GateOptions {
+  /** Asked in order; the first that recognises the caller decides. None recognising: 401. */
+  readonly authenticators: readonly Authenticator[]
+  readonly telemetry?: Telemetry
+}
+
+/** What later handlers find in Hono's context. */
+export interface EdgeVariables {
+  principal: Principal
+  /** The parsed body of a request that has one. */
+  json?: unknown
+}
+
+/** The way in, the same for every route: addressed to us, allowed, known. */
+export interface Edge {
+  /** Gate and authentication. Throws ClarityError; on `unauthorized`, `challenge` is what the answer's header says. */
+  admit(request: Request, env: NodeBindings | undefined): Principal | Promise<Principal>
+  readonly challenge: string
+  /** Middleware for the app's other routes: admits, bounds and parses a JSON body, turns errors into `{error, code}`. */
+  guard(options?: { maxBodyBytes?: number }): MiddlewareHandler<{ Variables: EdgeVariables }>
+}
+
+export function createEdge(options: EdgeOptions): Edge {
+  const { authenticators, telemetry = silentTelemetry } = options
+  const gate = createGate(options)
+  const challenge = authenticators.map((authenticator) => authenticator.challenge).find(Boolean) ?? "Bearer"
+
+  function refused(error: ClarityError, request: Request): never {
+    telemetry.record({
+      kind: "edge.refused",
+      level: "warn",
+      message: error.message,
+      data: { code: error.code, reason: error.data.reason ?? error.code, method: request.method },
+    })
+    throw error
+  }
+
+  function admit(request: Request, env: NodeBindings | undefined): Principal | Promise<Principal> {
+    try {
+      gate(request, env)
+    } catch (error) {
+      return refused(asClarityError(error), request)
+    }
+    const seen = {
+      method: request.method,
+      path: pathOf(request.url),
+      headers: request.headers,
+      peer: env?.incoming?.socket.remoteAddress,
+    }
+    let at = 0
+    const next = (): Principal | Promise<Principal> => {
+      while (at < authenticators.length) {
+        const found = authenticators[at++]?.authenticate(seen)
+        if (found instanceof Promise) return found.then((principal) => principal ?? next())
+        if (found !== undefined) return found
+      }
+      throw new ClarityError("unauthorized", "unauthorized")
+    }
+    try {
+      const principal = next()
+      return principal instanceof Promise
+        ? principal.catch((error: unknown) => refused(asClarityError(error), request))
+        : principal
+    } catch (error) {
+      return refused(asClarityError(error), request)
+    }
+  }
+
+  return {
+    admit,
+    challenge,
+    guard({ maxBodyBytes = 1_048_576 } = {}) {
+      return async (c, next) => {
+        try {
+          c.set("principal", await admit(c.req.raw, c.env as NodeBindings | undefined))
+          if (c.req.method !== "GET" && c.req.method !== "HEAD" && hasBody(c)) {
+            checkBodyType(c.req.raw.headers)
+            c.set("json", (await readJsonBody(c.req.raw, maxBodyBytes)).value)
+          }
+        } catch (thrown) {
+          return errorResponse(asClarityError(thrown), challenge)
+        }
+        return next()
+      }
+    },
+  }
+}
+
+/** The answer to a plain HTTP request that failed: `{error, code, retryable, ...}`, as every route of the runtime gives it. */
+export function errorResponse(error: ClarityError, challenge: string): Response {
+  const headers: Record<string, string> = { "content-type": "application/json" }
+  if (error.code === "unauthorized") headers["www-authenticate"] = challenge
+  if (error.code === "payload_too_large") headers["connection"] = "close"
+  if (error.data.retryAfterMs !== undefined) headers["retry-after"] = String(Math.ceil(error.data.retryAfterMs / 1000))
+  return new Response(`${JSON.stringify({ error: error.message, ...error.toData() }, null, 2)}\n`, {
+    status: error.entry.http,
+    headers,
+  })
+}
+
+function hasBody(c: Context): boolean {
+  const length = c.req.raw.headers.get("content-length")
+  return length === null ? c.req.raw.headers.has("transfer-encoding") : length !== "0"
+}
+
+function pathOf(url: string): string {
+  const start = url.indexOf("/", url.indexOf("//") + 2)
+  const end = url.indexOf("?", start)
+  return start < 0 ? "/" : url.slice(start, end < 0 ? undefined : end)
+}

@@ -1,0 +1,55 @@
+import { asClarityError, ClarityError } from "@clarity-runtime/contracts"
+import type { Core } from "../call.ts"
+import { errorText, idOf, jsonResponse, readEnvelope } from "../edge/rpc.ts"
+import { eraOf } from "./detect.ts"
+import { answerLegacy, type LegacyRequest } from "./legacy.ts"
+import type { Sessions } from "./sessions.ts"
+
+const maxBatch = 100
+
+/**
+ * Batches existed in 2025-03-26 only and are accepted from its clients only: each message is answered as if it had
+ * come alone, without streams, and the answers come back as one array. Throws `invalid_request` for anyone else.
+ */
+export async function answerBatch(
+  core: Core,
+  sessions: Sessions,
+  messages: readonly unknown[],
+  rest: Omit<LegacyRequest, "message">,
+): Promise<Response> {
+  const { http, principal, view } = rest
+  const id = http.headers.get("mcp-session-id")
+  const session = id === null ? undefined : sessions.find(id, principal, view.namespace)
+  const version = session?.client.protocolVersion ?? http.headers.get("mcp-protocol-version")
+  if (version !== "2025-03-26")
+    throw new ClarityError("invalid_request", "invalid JSON-RPC message: batches are not accepted")
+  if (messages.length === 0 || messages.length > maxBatch)
+    throw new ClarityError("invalid_request", `a batch must have 1 to ${maxBatch} messages`)
+  const plain = new Request(http.url, {
+    headers: [...http.headers].filter(([name]) => name !== "accept"),
+    signal: http.signal,
+  })
+  const answers = await Promise.all(messages.map((value) => answerOne(core, sessions, value, { ...rest, http: plain })))
+  const texts = answers.filter((text) => text !== "")
+  return texts.length === 0 ? new Response(null, { status: 202 }) : jsonResponse(`[${texts.join(",")}]`)
+}
+
+async function answerOne(
+  core: Core,
+  sessions: Sessions,
+  value: unknown,
+  rest: Omit<LegacyRequest, "message">,
+): Promise<string> {
+  try {
+    const message = readEnvelope(value)
+    if (
+      message.kind === "request" &&
+      (message.method === "initialize" || eraOf(rest.http.headers, message.method, message.params) === "modern")
+    ) {
+      throw new ClarityError("invalid_request", `${message.method} may not be part of a batch`)
+    }
+    return await (await answerLegacy(core, sessions, { message, ...rest })).text()
+  } catch (thrown) {
+    return errorText(idOf(value), asClarityError(thrown))
+  }
+}

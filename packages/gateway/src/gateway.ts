@@ -1,0 +1,199 @@
+import {
+  asClarityError,
+  ClarityError,
+  silentTelemetry,
+  systemClock,
+  type Authenticator,
+  type BackendSource,
+  type Caller,
+  type CallOptions,
+  type Clock,
+  type McpRequest,
+  type Policy,
+  type Principal,
+  type Reply,
+  type Telemetry,
+} from "@clarity-runtime/contracts"
+import { Hono } from "hono"
+import type { Core } from "./call.ts"
+import { createCatalogBuilder } from "./catalog/build.ts"
+import type { Catalog } from "./catalog/view.ts"
+import { createListChanges } from "./changes.ts"
+import { dispatch } from "./dispatch.ts"
+import { readJsonBody } from "./edge/body.ts"
+import { createEdge, type Edge } from "./edge/edge.ts"
+import { checkBodyType, type GateOptions, type NodeBindings } from "./edge/gate.ts"
+import { errorText, idOf, jsonResponse, readEnvelope } from "./edge/rpc.ts"
+import { answerBatch } from "./eras/batch.ts"
+import { eraOf } from "./eras/detect.ts"
+import { answerLegacy, endSession, openLegacyStream } from "./eras/legacy.ts"
+import { createListeners } from "./eras/listen.ts"
+import { answerModern } from "./eras/modern.ts"
+import { createSessions } from "./eras/sessions.ts"
+import { createParkingLot } from "./parking.ts"
+import { createSeal } from "./seal.ts"
+import { freshId } from "./trace.ts"
+
+export interface GatewayOptions extends GateOptions {
+  /** Where services come from: a supervisor, `openOnUse(...)`, or several joined. */
+  readonly source: BackendSource
+  /** Who may come in; required, so that openness is a word somebody wrote (`anonymous()`). */
+  readonly authenticators: readonly Authenticator[]
+  /** What they may do; required for the same reason (`allowAll()`). */
+  readonly policy: Policy
+  readonly telemetry?: Telemetry
+  readonly clock?: Clock
+  /** Path of the common endpoint; services have theirs below it. Default `/mcp`. */
+  readonly path?: string
+  /** Largest request body in bytes. Default 4 MiB. */
+  readonly maxBodyBytes?: number
+  /** Items of one page of a list. Default 1,000. */
+  readonly pageSize?: number
+  /** How long a call waits for a person's answer, milliseconds. Default 10 minutes. */
+  readonly patienceMs?: number
+  /** 32 bytes that seal `requestState`; give the same to every process that shall accept it. Default: fresh. */
+  readonly stateKey?: Uint8Array
+  readonly info?: { readonly name: string; readonly version: string; readonly title: string }
+}
+
+/** One MCP endpoint in front of many services, as a web-standard function. */
+export interface Gateway extends Caller, AsyncDisposable {
+  /** Answers a request; pass Node's bindings (`c.env` of @hono/node-server) where there are any. */
+  fetch(request: Request, env?: unknown): Promise<Response>
+  /** Calls from inside the process; policy applies as on the wire. */
+  call(request: McpRequest, options: CallOptions): Reply
+  /** The way in, to be put before the app's other routes. */
+  readonly edge: Edge
+}
+
+const defaultInfo = { name: "clarity-runtime", version: "0.10.0", title: "Clarity Runtime" }
+
+/** Creates a gateway. It follows its source from now until it is disposed. */
+export function createGateway(options: GatewayOptions): Gateway {
+  const { source, policy, telemetry = silentTelemetry, clock = systemClock, path = "/mcp" } = options
+  const { maxBodyBytes = 4 * 1024 * 1024, patienceMs = 600_000 } = options
+  const closing = new AbortController()
+  const edge = createEdge(options)
+  const build = createCatalogBuilder()
+  const listChanges = createListChanges()
+  let snapshot = source.snapshot()
+  let catalog: Catalog = build(snapshot)
+
+  const core: Core = {
+    source,
+    policy,
+    telemetry,
+    clock,
+    catalog: () => catalog,
+    parking: createParkingLot({ clock, capacity: 1024, perPrincipal: 64, expiryMs: patienceMs }),
+    seal: createSeal({
+      expiryMs: patienceMs,
+      now: () => clock.now(),
+      ...(options.stateKey ? { key: options.stateKey } : {}),
+    }),
+    info: options.info ?? defaultInfo,
+    pageSize: options.pageSize ?? 1000,
+  }
+  const sessions = createSessions(clock, { idleMs: 1_800_000, total: 10_000, perPrincipal: 1000 })
+  const listeners = createListeners(core, (signal) => listChanges.changes.subscribe(signal))
+  void follow()
+
+  async function follow(): Promise<void> {
+    for await (const next of source.changes(closing.signal)) {
+      const before = snapshot
+      snapshot = next
+      catalog = build(next)
+      listChanges.compare(before, next)
+    }
+  }
+  void announce()
+
+  async function announce(): Promise<void> {
+    for await (const change of listChanges.changes.subscribe(closing.signal)) {
+      for (const session of sessions.all()) {
+        if (session.namespace !== undefined && !change.namespaces.has(session.namespace)) continue
+        for (const list of change.lists) session.notify(`notifications/${list}/list_changed`)
+      }
+    }
+  }
+
+  async function answer(
+    request: Request,
+    env: NodeBindings | undefined,
+    namespace: string | undefined,
+  ): Promise<Response> {
+    let principal: Principal
+    try {
+      principal = await edge.admit(request, env)
+    } catch (thrown) {
+      return refusal(asClarityError(thrown), edge.challenge)
+    }
+    const view = namespace === undefined ? catalog.common : catalog.of(namespace)
+    if (view === undefined)
+      return refusal(new ClarityError("not_found", `no service has the namespace ${namespace}`), edge.challenge)
+    try {
+      if (request.method === "GET") return openLegacyStream(sessions, request, principal, view)
+      if (request.method === "DELETE") return endSession(sessions, request, principal, view)
+      if (request.method !== "POST") return new Response(null, { status: 405, headers: { allow: "POST, GET, DELETE" } })
+    } catch (thrown) {
+      return refusal(asClarityError(thrown), edge.challenge)
+    }
+    let value: unknown
+    try {
+      checkBodyType(request.headers)
+      const body = await readJsonBody(request, maxBodyBytes)
+      value = body.value
+      const { bytes } = body
+      if (Array.isArray(value))
+        return await answerBatch(core, sessions, value, { http: request, principal, view, bytes })
+      const message = readEnvelope(value)
+      if (message.kind !== "request" || eraOf(request.headers, message.method, message.params) === "legacy") {
+        return await answerLegacy(core, sessions, { message, http: request, principal, view, bytes })
+      }
+      return await answerModern(core, listeners, { ...message, http: request, principal, view, bytes })
+    } catch (thrown) {
+      return refusal(asClarityError(thrown), edge.challenge, idOf(value))
+    }
+  }
+
+  const app = new Hono<{ Bindings: NodeBindings }>()
+  app.all(path, (c) => answer(c.req.raw, c.env, undefined))
+  app.all(`${path}/:namespace`, (c) => answer(c.req.raw, c.env, c.req.param("namespace")))
+
+  return {
+    edge,
+    async fetch(request, env) {
+      return app.fetch(request, env as NodeBindings)
+    },
+    call(request, { principal, signal, client, parent, namespace }) {
+      const view = namespace === undefined ? catalog.common : catalog.of(namespace)
+      if (view === undefined) throw new ClarityError("not_found", `no service has the namespace ${namespace}`)
+      return dispatch(core, {
+        id: freshId("req"),
+        request,
+        principal,
+        client: client ?? { era: "modern", protocolVersion: "2026-07-28", capabilities: {} },
+        signal,
+        view,
+        trace: {},
+        depth: parent === undefined ? 0 : parent.depth + 1,
+        bytes: 0,
+      })
+    },
+    async [Symbol.asyncDispose]() {
+      closing.abort()
+      listeners.close()
+      sessions.close()
+      core.parking.clear()
+    },
+  }
+}
+
+/** A refusal before or instead of a call, as a JSON-RPC error with the HTTP status it deserves. */
+function refusal(error: ClarityError, challenge: string, id?: string | number): Response {
+  const headers: Record<string, string> = {}
+  if (error.code === "unauthorized") headers["www-authenticate"] = challenge
+  if (error.code === "payload_too_large") headers["connection"] = "close"
+  if (error.data.retryAfterMs !== undefined) headers["retry-after"] = String(Math.ceil(error.data.retryAfterMs / 1000))
+  return jsonResponse(errorText(id, error), error.entry.http, headers)
+}

@@ -1,0 +1,118 @@
+import {
+  abortError,
+  asClarityError,
+  ClarityError,
+  isInputRequired,
+  type Admission,
+  type CallContext,
+  type Permit,
+  type Reply,
+} from "@clarity-runtime/contracts"
+import type { Call, Core } from "./call.ts"
+import { exposeNotification } from "./catalog/notifications.ts"
+import { exposeResult, type UriMap } from "./catalog/uris.ts"
+import { deadline, type Deadline } from "./deadline.ts"
+import { failedToolResult, outcomeOf, type Outcome } from "./outcome.ts"
+import { recordCall } from "./record.ts"
+import { resolve, type Route } from "./route.ts"
+
+/**
+ * The path of a call: find the service, ask policy, take a backend, stream its reply. Everything that is called,
+ * from the wire or from inside, comes through here. Throws ClarityError for protocol errors; a tool call that fails
+ * past routing ends in an `isError` result a model can read.
+ */
+export async function* pipeline(core: Core, call: Call): Reply {
+  const started = core.clock.monotonic()
+  const route = resolve(core, call)
+  let outcome: Outcome | undefined
+  let permit: Permit | undefined
+  let parked = false
+  try {
+    permit = route.resumed?.permit ?? (await admit(core, route, call.signal))
+    if (route.resumed) await permit.resume(call.signal)
+    const { id, principal, client, session, trace, depth } = call
+    const limit = deadline(call.signal, permit.limits.totalMs, route.service)
+    const context: CallContext = {
+      id,
+      principal,
+      client,
+      session,
+      trace,
+      depth,
+      signal: limit.signal,
+      service: route.service,
+      limits: permit.limits,
+    }
+    let lease = route.resumed?.lease
+    try {
+      lease ??= await core.source.acquire(route.service.id, context)
+      const result = yield* relay(lease.backend.call(route.request, context), limit, route.uris)
+      outcome = outcomeOf(result)
+      if (!isInputRequired(result)) return exposeResult(route.request.method, result, route.uris)
+      const state = result["requestState"]
+      if (typeof state !== "string") return result
+      if (lease.backend.parks?.(state) === true) {
+        core.parking.park(state, { lease, permit, principal: principal.id, service: route.service.id })
+        parked = true
+        permit.suspend()
+      }
+      return { ...result, requestState: core.seal.close(call, route, state) }
+    } finally {
+      limit.clear()
+      if (!parked) lease?.release()
+    }
+  } catch (thrown) {
+    const error = asClarityError(thrown, "the gateway failed on this call")
+    outcome = outcomeOf(undefined, error)
+    if (route.request.method !== "tools/call" || !isToolFailure(error)) throw error
+    return failedToolResult(error, route.service, call.id)
+  } finally {
+    const durationMs = core.clock.monotonic() - started
+    outcome ??= outcomeOf(undefined, abortError(call.signal))
+    if (!parked) permit?.settle({ ...outcome, durationMs })
+    recordCall(core, call, route, outcome, durationMs)
+  }
+}
+
+/** One question to policy; a place may have to be waited for. */
+function admit(core: Core, route: Route, signal: AbortSignal): Permit | Promise<Permit> {
+  const decide = (admission: Admission): Permit => {
+    if (admission.kind === "permit") return admission.permit
+    if (admission.kind === "deny") throw admission.error
+    throw new ClarityError(
+      "policy_denied",
+      `a person must approve this call, and nobody can be asked: ${admission.question}`,
+    )
+  }
+  const admission = core.policy.admit(route.admission, signal)
+  return admission instanceof Promise ? admission.then(decide) : decide(admission)
+}
+
+/** Hands a backend's reply on. A caller that hangs up aborts the work first: `return()` alone waits behind a pending `next()`. */
+async function* relay(reply: Reply, limit: Deadline, uris: UriMap): Reply {
+  let finished = false
+  try {
+    for (;;) {
+      const step = await reply.next()
+      finished = step.done === true
+      if (step.done) return step.value
+      yield exposeNotification(step.value, uris)
+    }
+  } catch (error) {
+    finished = true
+    throw limit.signal.aborted ? abortError(limit.signal) : error
+  } finally {
+    if (!finished) {
+      limit.abandon()
+      await reply.return(undefined as never)
+    }
+  }
+}
+
+/** Which failures of a tool call its model should read; the rest are errors of the protocol or of a caller that is gone. */
+function isToolFailure(error: ClarityError): boolean {
+  if (error.rpc !== undefined) return false
+  return !["cancelled", "invalid_params", "invalid_request", "capability_missing", "method_not_found"].includes(
+    error.code,
+  )
+}

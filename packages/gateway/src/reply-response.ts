@@ -1,0 +1,109 @@
+import { asClarityError, type ClarityError, type McpResult } from "@clarity-runtime/contracts"
+import { jsonResponse } from "./edge/rpc.ts"
+import { openSse } from "./edge/sse.ts"
+
+/** How one era writes the parts of a reply. */
+export interface ReplyFormat<Step> {
+  /** Undefined: this step is not for this client. */
+  step(step: Step): string | undefined
+  result(result: McpResult): string
+  error(error: ClarityError): { readonly text: string; readonly status: number }
+  /** False: the client takes JSON only, steps are dropped. */
+  readonly streams: boolean
+}
+
+/** Where a stream goes: straight to the client, or through something that remembers it. */
+export interface EventSink {
+  send(text: string): boolean
+  drained(): Promise<void>
+  end(): void
+}
+
+export interface ReplyStream {
+  readonly response: Response
+  readonly sink: EventSink
+}
+
+/** After this long without a step the answer becomes a stream, so that keep-alives can tell the client it is being worked on. */
+const patienceMs = 10_000
+
+/**
+ * A reply as an HTTP response: one step is JSON, more are a server-sent event stream, opened at the first of them.
+ * `openStream` is asked for the stream then; by default one whose closing by the client calls `hangUp`.
+ */
+export async function replyResponse<Step>(
+  reply: AsyncGenerator<Step, McpResult, void>,
+  format: ReplyFormat<Step>,
+  hangUp: () => void,
+  openStream: () => ReplyStream = () => plainStream(hangUp),
+): Promise<Response> {
+  try {
+    const first = reply.next()
+    const early = format.streams ? await inTime(first) : await first
+    if (early === "slow") return stream(openStream(), reply, first, format)
+    if (early.done) return jsonResponse(format.result(early.value))
+    if (format.streams) return stream(openStream(), reply, early, format)
+    return jsonResponse(format.result(await lastOf(reply)))
+  } catch (thrown) {
+    const { text, status } = format.error(asClarityError(thrown))
+    return jsonResponse(text, status)
+  }
+}
+
+function stream<Step>(
+  { response, sink }: ReplyStream,
+  reply: AsyncGenerator<Step, McpResult, void>,
+  first: IteratorResult<Step, McpResult> | Promise<IteratorResult<Step, McpResult>>,
+  format: ReplyFormat<Step>,
+): Response {
+  const pump = async () => {
+    try {
+      let step = await first
+      while (!step.done) {
+        const text = format.step(step.value)
+        if (text !== undefined) sink.send(text)
+        await sink.drained()
+        step = await reply.next()
+      }
+      sink.send(format.result(step.value))
+    } catch (thrown) {
+      sink.send(format.error(asClarityError(thrown)).text)
+    } finally {
+      sink.end()
+    }
+  }
+  void pump()
+  return response
+}
+
+function plainStream(hangUp: () => void): ReplyStream {
+  const channel = openSse()
+  channel.signal.addEventListener("abort", hangUp, { once: true })
+  return {
+    response: channel.response,
+    sink: { send: (text) => channel.send(text), drained: () => channel.drained(), end: () => channel.close() },
+  }
+}
+
+async function lastOf<Step>(reply: AsyncGenerator<Step, McpResult, void>): Promise<McpResult> {
+  for (;;) {
+    const step = await reply.next()
+    if (step.done) return step.value
+  }
+}
+
+function inTime<T>(first: Promise<T>): Promise<T | "slow"> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => resolve("slow"), patienceMs)
+    first.then(
+      (value) => {
+        clearTimeout(timer)
+        resolve(value)
+      },
+      (error: unknown) => {
+        clearTimeout(timer)
+        reject(error as Error)
+      },
+    )
+  })
+}

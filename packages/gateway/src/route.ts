@@ -1,0 +1,146 @@
+import {
+  ClarityError,
+  isJsonObject,
+  type AdmissionInput,
+  type JsonObject,
+  type McpRequest,
+  type ServiceView,
+  type Tool,
+} from "@clarity-runtime/contracts"
+import type { Call, Core } from "./call.ts"
+import type { UriMap } from "./catalog/uris.ts"
+import type { CatalogView } from "./catalog/view.ts"
+import type { Parked } from "./parking.ts"
+import { unknownPrompt, unknownResource, unknownTool } from "./unknown.ts"
+
+/** Where a call goes: the service, and the request in that service's own words. */
+export interface Route {
+  readonly service: ServiceView
+  readonly request: McpRequest
+  /** The service's own name of what is called. */
+  readonly target: string
+  readonly tool: Tool | undefined
+  readonly uris: UriMap
+  readonly admission: AdmissionInput
+  /** The parked call this request answers, if it does. */
+  readonly resumed: Parked | undefined
+}
+
+interface Found {
+  readonly service: ServiceView
+  readonly target: string
+  readonly params: JsonObject
+  readonly tool?: Tool
+}
+
+/**
+ * Resolves a request against the endpoint's catalog; synchronous. Unknown and hidden targets answer alike.
+ * Throws ClarityError `invalid_params`, or `unavailable` for the tool of a stopped service.
+ */
+export function resolve(core: Core, call: Call): Route {
+  const found = find(core, call)
+  const { service } = found
+  let { params } = found
+  let resumed: Parked | undefined
+  if (params["requestState"] !== undefined) {
+    const state = core.seal.open(call, service.id, found.target, params["requestState"])
+    params = { ...params, requestState: state }
+    resumed = core.parking.take(state, call.principal.id)
+  }
+  const { method, meta } = call.request
+  return {
+    service,
+    target: found.target,
+    tool: found.tool,
+    uris: call.view.urisOf(service),
+    request: { method, params, meta },
+    resumed,
+    admission: {
+      id: call.id,
+      principal: call.principal,
+      service,
+      method,
+      target: found.target,
+      bytes: call.bytes,
+      depth: call.depth,
+      ...(isJsonObject(found.tool?.["annotations"]) ? { annotations: found.tool["annotations"] } : {}),
+    },
+  }
+}
+
+function find(core: Core, { request, view, principal }: Call): Found {
+  const { method, params } = request
+  const hidden = (service: ServiceView, kind: "tool" | "prompt" | "resource", name: string) =>
+    core.policy.visible?.(principal, service, kind, name) === false
+  switch (method) {
+    case "tools/call": {
+      const name = text(params, "name", method)
+      const entry = view.tool(name)
+      if (entry === undefined) throw awayOr(core, view, name, unknownTool(name))
+      if (hidden(entry.service, "tool", entry.name)) throw unknownTool(name)
+      return { service: entry.service, target: entry.name, tool: entry.item, params: { ...params, name: entry.name } }
+    }
+    case "prompts/get": {
+      const name = text(params, "name", method)
+      const entry = view.prompt(name)
+      if (entry === undefined || hidden(entry.service, "prompt", entry.name)) throw unknownPrompt(name)
+      return { service: entry.service, target: entry.name, params: { ...params, name: entry.name } }
+    }
+    case "resources/read":
+    case "resources/subscribe": {
+      const uri = text(params, "uri", method)
+      const found = resource(view, uri)
+      if (found === undefined || hidden(found.service, "resource", found.uri)) throw unknownResource(uri)
+      return { service: found.service, target: found.uri, params: { ...params, uri: found.uri } }
+    }
+    case "completion/complete":
+      return findCompletion(view, params)
+    default:
+      throw new ClarityError("method_not_found", `method not found: ${method}`)
+  }
+}
+
+function findCompletion(view: CatalogView, params: JsonObject): Found {
+  const ref = params["ref"]
+  if (isJsonObject(ref) && typeof ref["name"] === "string") {
+    const entry = view.prompt(ref["name"])
+    if (entry === undefined) throw unknownPrompt(ref["name"])
+    return { service: entry.service, target: entry.name, params: { ...params, ref: { ...ref, name: entry.name } } }
+  }
+  if (isJsonObject(ref) && typeof ref["uri"] === "string") {
+    const found = resource(view, ref["uri"])
+    if (found === undefined) throw unknownResource(ref["uri"])
+    return { service: found.service, target: found.uri, params: { ...params, ref: { ...ref, uri: found.uri } } }
+  }
+  throw new ClarityError(
+    "invalid_params",
+    "completion/complete needs params.ref with a prompt's name or a template's uri",
+  )
+}
+
+function resource(view: CatalogView, uri: string): { service: ServiceView; uri: string } | undefined {
+  const found = view.resource(uri)
+  return found?.service.listed === true ? found : undefined
+}
+
+function text(params: JsonObject, key: string, method: string): string {
+  const value = params[key]
+  if (typeof value !== "string" || value === "")
+    throw new ClarityError("invalid_params", `${method} needs params.${key}, a text`)
+  if (value.length > 8192)
+    throw new ClarityError("invalid_params", `params.${key} of ${method} is longer than 8192 characters`)
+  return value
+}
+
+/** A service that is stopped or quarantined is not listed; a call to its tool is told so instead of "unknown". */
+function awayOr(core: Core, view: CatalogView, name: string, unknown: ClarityError): ClarityError {
+  const prefix = view.namespace ?? name.slice(0, Math.max(0, name.indexOf("__")))
+  const service = core.source.snapshot().services.find((candidate) => candidate.namespace === prefix)
+  if (service === undefined || service.listed) return unknown
+  const own = view.namespace === undefined ? name.slice(prefix.length + 2) : name
+  if (service.interface?.tools.some((tool) => tool.name === own) !== true) return unknown
+  const why = service.reason === undefined ? "" : `: ${service.reason}`
+  return new ClarityError("unavailable", `${prefix} is ${service.lifecycle.toLowerCase()}${why}`, {
+    data: { service: prefix, state: service.lifecycle, ...(service.hint === undefined ? {} : { hint: service.hint }) },
+  })
+}

@@ -1,0 +1,64 @@
+import { ClarityError, type ClientProfile, type JsonObject, type Principal } from "@clarity-runtime/contracts"
+import type { Core } from "./call.ts"
+import type { CatalogView } from "./catalog/view.ts"
+import { unknownResource } from "./unknown.ts"
+
+export interface ResourceWatch {
+  readonly uri: string
+  readonly view: CatalogView
+  readonly principal: Principal
+  readonly client: ClientProfile
+  readonly session?: string | undefined
+  readonly signal: AbortSignal
+  /** `params` of `notifications/resources/updated`, with the URI as this endpoint shows it. */
+  readonly updated: (params: JsonObject) => void
+}
+
+/**
+ * Watches one resource until the signal aborts, across restarts of its service. Resolves once the upstream has accepted.
+ * Throws `invalid_params` for an unknown resource, `method_not_found` where the service has no subscriptions.
+ */
+export async function watchResource(core: Core, watch: ResourceWatch): Promise<void> {
+  const found = watch.view.resource(watch.uri)
+  if (found === undefined || !found.service.listed) throw unknownResource(watch.uri)
+  if (core.policy.visible?.(watch.principal, found.service, "resource", found.uri) === false)
+    throw unknownResource(watch.uri)
+  await new Promise<void>((resolve, reject) => {
+    void keepWatching(core, watch, found.service.id, found.uri, resolve).catch(reject)
+  })
+}
+
+async function keepWatching(
+  core: Core,
+  watch: ResourceWatch,
+  service: string,
+  own: string,
+  begun: () => void,
+): Promise<void> {
+  let first = true
+  while (!watch.signal.aborted) {
+    const { principal, client, session, signal } = watch
+    try {
+      const lease = await core.source.acquire(service, { principal, client, session, signal })
+      try {
+        if (lease.backend.watch === undefined) throw unsubscribable(watch.uri)
+        for await (const change of lease.backend.watch({ resources: [own] }, signal)) {
+          if (change.kind === "watching" && !change.resources.includes(own) && first) throw unsubscribable(watch.uri)
+          if (change.kind === "watching") begun()
+          first = false
+          // Something may have changed while nobody was watching, but nothing says so: only real news is passed on.
+          if (change.kind === "resource") watch.updated({ ...change.params, uri: watch.uri })
+        }
+      } finally {
+        lease.release()
+      }
+    } catch (error) {
+      if (first) throw error
+    }
+    await core.clock.sleep(1000, watch.signal)
+  }
+}
+
+function unsubscribable(uri: string): ClarityError {
+  return new ClarityError("method_not_found", `the service of ${uri.slice(0, 200)} has no resource subscriptions`)
+}

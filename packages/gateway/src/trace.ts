@@ -1,0 +1,17 @@
+import { randomBytes } from "node:crypto"
+import type { JsonObject } from "@clarity-runtime/contracts"
+
+/** W3C trace context as it arrived, in `_meta` (MCP 2026-07-28) or in headers; undefined keys are left out. */
+export function traceOf(meta: JsonObject, headers: Headers | undefined): Record<string, string> {
+  const trace: Record<string, string> = {}
+  for (const key of ["traceparent", "tracestate", "baggage"]) {
+    const value = meta[key] ?? headers?.get(key)
+    if (typeof value === "string" && value.length <= 8192 && /^[\x20-\x7e]*$/.test(value)) trace[key] = value
+  }
+  return trace
+}
+
+/** Unguessable, sortable by nothing, 22 characters. */
+export function freshId(prefix: string): string {
+  return `${prefix}_${randomBytes(16).toString("base64url")}`
+}
