@@ -1,1 +1,4 @@
-export const auth_providers_is_not_written_yet = true
+export { anonymous } from "./anonymous.ts"
+export { isLoopback, loopback } from "./loopback.ts"
+export { bearerToken, type BearerTokenOptions, type TokenEntry } from "./bearer-token.ts"
+export { createCredentials, type CredentialsOptions } from "./credentials.ts"

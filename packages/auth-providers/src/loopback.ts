@@ -1,0 +1,25 @@
+import { ClarityError, type Authenticator, type Principal } from "@clarity-runtime/contracts"
+
+/**
+ * Whoever connects from this machine is the principal `local` and may do everything; everybody else is refused
+ * (`forbidden`), as is a request whose peer is not known. Headers such as `x-forwarded-for` are not looked at.
+ */
+export function loopback(): Authenticator {
+  const principal: Principal = Object.freeze({ id: "local", kind: "user", scopes: Object.freeze(["admin"] as const) })
+  return {
+    authenticate({ peer }) {
+      if (isLoopback(peer)) return principal
+      throw new ClarityError(
+        "forbidden",
+        "only callers on this machine are served: configure an auth token (CLARITYD_AUTH_TOKEN) for non-loopback access",
+      )
+    },
+  }
+}
+
+/** True for 127.0.0.0/8, ::1 and their IPv4-mapped spelling; false for anything that is not an address. */
+export function isLoopback(peer: string | undefined): boolean {
+  if (peer === undefined) return false
+  const address = peer.toLowerCase().replace(/^::ffff:/, "")
+  return address === "::1" || /^127(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}$/.test(address)
+}
