@@ -1,1 +1,3 @@
-export const process_host_is_not_written_yet = true
+export { reapLeftovers, type Reaped } from "./leftovers.ts"
+export type { ProcessUsage } from "./memory.ts"
+export { stdioBackends, type StdioBackends, type StdioBackendsOptions } from "./stdio-backends.ts"

@@ -1,0 +1,146 @@
+import { afterEach, beforeEach, describe, expect, it } from "vitest"
+import { ClarityError, systemClock } from "@clarity-runtime/contracts"
+import { TransportError } from "@clarity-runtime/mcp-peer"
+import { connect, gone, lives, oddService, testServices } from "../test-fixtures/harness.ts"
+import { createLauncher, type Launcher } from "./launcher.ts"
+
+let launcher: Launcher
+
+beforeEach(() => {
+  launcher = createLauncher({ stateDir: undefined, environment: process.env, budgetBytes: 2 ** 40, clock: systemClock })
+})
+afterEach(() => launcher[Symbol.asyncDispose]())
+
+describe("a child that dies", () => {
+  it("at once, tells its exit code and what it said on stderr, without stack frames", async () => {
+    const services = testServices()
+    const wire = await connect(launcher, oddService("quits"), services)
+    const failure = await wire.closed
+    expect(failure?.error.code).toBe("unavailable")
+    expect(failure?.error.message).toBe('service "odd": its process exited with code 3 before it answered')
+    expect(failure?.error.data.reason).toBe("starting\nTypeError: no config found")
+    expect(services.logged.filter(({ stream }) => stream === "stderr").map(({ text }) => text)).toContain(
+      "    at load (/srv/secret/place.js:1:1)",
+    )
+  })
+
+  it("under a call, ends the connection with how it ended", async () => {
+    const wire = await connect(launcher, oddService("plain"))
+    await wire.ask("echo")
+    await expect(wire.ask("die", { signal: "SIGKILL" })).rejects.toThrow(
+      'service "odd": its process was killed by SIGKILL (by hand, or because the machine ran out of memory)',
+    )
+    expect((await wire.closed)?.sent).toBe(true)
+    await expect(wire.ask("echo")).rejects.toMatchObject({ failure: { sent: false } })
+  })
+
+  it("never answering, is given up at the start limit and stopped", async () => {
+    const wire = await connect(launcher, oddService("silent"), testServices(), 300)
+    const failure = await wire.closed
+    expect(failure?.error.code).toBe("upstream_timeout")
+    expect(failure?.error.message).toBe('service "odd" did not answer within 0.3 s of its start')
+    await gone(wire.launched.child.pid)
+  })
+})
+
+describe("what a child prints", () => {
+  it("survives banners, logs, CRLF, batches, U+2028, cut characters and several messages in a chunk", async () => {
+    const services = testServices()
+    const wire = await connect(launcher, oddService("chatty"), services)
+    const last = await wire.until((message) => message["method"] === "notifications/six")
+    expect(wire.messages.map((message) => message["method"])).toEqual(
+      ["one", "two", "three", "four", "five", "six"].map((name) => `notifications/${name}`),
+    )
+    expect(wire.messages[0]?.["params"]).toEqual({ text: "a\u2028b\u2029c\u0085d" })
+    expect(JSON.stringify(last["params"])).toBe('{"text":"hé \u{1f600}","n":12345678901234567890}')
+    const garbage = services.logged.filter(({ stream }) => stream === "stdout").map(({ text }) => text)
+    expect(garbage).toEqual([
+      "Welcome to the server v1.0",
+      '{"level":30,"msg":"a log line"}',
+      "[]",
+      "null",
+      '"text"',
+      '{"jsonrpc":"2.0",',
+    ])
+  })
+
+  it("is given up after 100 lines in a row that are no messages", async () => {
+    const services = testServices()
+    const wire = await connect(launcher, oddService("garbage"), services)
+    const failure = await wire.closed
+    expect(failure?.error.code).toBe("upstream_invalid")
+    expect(services.logged.filter(({ stream }) => stream === "stdout")).toHaveLength(100)
+    await gone(wire.launched.child.pid)
+  })
+
+  it("may be 100 MB without a newline: nothing of it is kept, and the next message arrives", async () => {
+    const before = process.memoryUsage().arrayBuffers
+    const wire = await connect(launcher, oddService("endless"))
+    await wire.until((message) => message["method"] === "notifications/after")
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(40 * 1024 * 1024)
+  })
+
+  it("beyond the line limit ends the call it answers with result_too_large, and no other", async () => {
+    const wire = await connect(launcher, oddService("plain"))
+    const answer = await wire.ask("big", { bytes: 11 * 1024 * 1024 })
+    expect(answer["error"]).toMatchObject({ code: 41300, data: { code: "result_too_large", service: "odd" } })
+    expect(await wire.ask("echo", { still: "here" })).toMatchObject({ result: { still: "here" } })
+  })
+
+  it("beyond the call's own limit ends that call with result_too_large", async () => {
+    const wire = await connect(launcher, oddService("plain"))
+    const limits = { idleMs: 1000, totalMs: 1000, maxResultBytes: 5000 }
+    expect(await wire.ask("big", { bytes: 4000 }, { limits })).toMatchObject({ result: {} })
+    expect(await wire.ask("big", { bytes: 5000 }, { limits })).toMatchObject({ error: { code: 41300 } })
+    expect(await wire.ask("big", { bytes: 5000 })).toMatchObject({ result: {} })
+  })
+})
+
+describe("a child that does not read", () => {
+  it("lets a call fail by its own signal, keeps little in memory, and is ended all the same", async () => {
+    const wire = await connect(launcher, oddService("deaf"))
+    await wire.until((message) => message["id"] === 0)
+    const send = (bytes: number, signal: AbortSignal) =>
+      wire.transport.send({ jsonrpc: "2.0", id: 1, method: "echo", params: { text: "x".repeat(bytes) } }, { signal })
+    const patient = new AbortController()
+    // The first goes into the pipe and the queue; what does not fit has to wait.
+    await send(2 * 1024 * 1024, patient.signal)
+    const hurried = new AbortController()
+    const waiting = send(10 * 1024 * 1024, hurried.signal)
+    const other = send(100, patient.signal)
+    hurried.abort(new ClarityError("upstream_timeout", "no answer in time"))
+    const thrown = await waiting.catch((error: unknown) => error)
+    expect(thrown).toBeInstanceOf(TransportError)
+    expect((thrown as TransportError).failure).toMatchObject({ sent: false, error: { code: "upstream_timeout" } })
+    expect(wire.launched.child.stdin.writableLength).toBeLessThan(3 * 1024 * 1024)
+    const [refused] = await Promise.allSettled([other, wire.transport[Symbol.asyncDispose]()])
+    expect(refused).toMatchObject({ status: "rejected", reason: { failure: { sent: false } } })
+    expect(lives(wire.launched.child.pid)).toBe(false)
+  })
+
+  it("takes up its work again when it reads again", async () => {
+    const wire = await connect(launcher, oddService("plain"))
+    const text = "x".repeat(700 * 1024)
+    const answers = await Promise.all([1, 2, 3, 4, 5, 6].map((n) => wire.ask("echo", { n, text })))
+    expect(answers.map((answer) => (answer["result"] as { n: number }).n)).toEqual([1, 2, 3, 4, 5, 6])
+  })
+})
+
+it("does not start when the signal is aborted already", async () => {
+  const services = testServices()
+  const { createStdioTransport } = await import("./stdio-transport.ts")
+  let started = false
+  const transport = createStdioTransport({
+    service: "odd",
+    start: async () => {
+      started = true
+      throw new Error("must not be called")
+    },
+    clock: services.clock,
+    log: services.log,
+    startTimeoutMs: 1000,
+  })
+  const receiver = { message() {}, ended() {}, closed() {} }
+  await expect(transport.open(receiver, AbortSignal.abort())).rejects.toMatchObject({ code: "cancelled" })
+  expect(started).toBe(false)
+})

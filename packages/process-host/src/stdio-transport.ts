@@ -1,0 +1,273 @@
+import {
+  abortError,
+  ClarityError,
+  errorTable,
+  isJsonObject,
+  parseJson,
+  type Clock,
+  type ServiceLog,
+} from "@clarity-runtime/contracts"
+import {
+  TransportError,
+  type Receiver,
+  type RpcId,
+  type RpcMessage,
+  type SendOptions,
+  type Transport,
+  type TransportFailure,
+} from "@clarity-runtime/mcp-peer"
+import type { Child } from "./child.ts"
+import { createLineReader } from "./line-reader.ts"
+import { createStderrTail, type StderrTail } from "./stderr-tail.ts"
+import { createWriteQueue, type WriteQueue } from "./write-queue.ts"
+
+export interface StdioTransportOptions {
+  /** Name of the service in errors. */
+  readonly service: string
+  /** Starts the process; called once. Throws ClarityError. */
+  readonly start: () => Promise<{ readonly child: Child; redact(text: string): string }>
+  readonly clock: Clock
+  readonly log: ServiceLog
+  /** Milliseconds from the start to the first valid answer. */
+  readonly startTimeoutMs: number
+  /** Told why the connection was lost or never made; not told when it was disposed. */
+  readonly failed?: (error: ClarityError) => void
+}
+
+/** Longest line a server may print. */
+export const maxLineBytes = 10 * 1024 * 1024
+/** Lines in a row that are no message before the process is given up. */
+export const maxGarbageLines = 100
+const shownGarbage = 200
+
+/** One process spoken to over its stdin and stdout: MCP 2026-07-28, stdio transport; the same in every older revision. */
+export function createStdioTransport(options: StdioTransportOptions): Transport {
+  const { service, clock, log } = options
+  const startTimer = new AbortController()
+  /** Largest answer wanted for each request under way that set a bound. */
+  const bounds = new Map<RpcId, number>()
+  let child: Child | undefined
+  let queue: WriteQueue | undefined
+  let receiver: Receiver | undefined
+  let redact = (text: string) => text
+  let garbage = 0
+  let answered = false
+  let over: ClarityError | undefined
+
+  function finish(error: ClarityError, failure: TransportFailure | undefined) {
+    if (over) return
+    over = error
+    startTimer.abort()
+    bounds.clear()
+    queue?.close(error)
+    if (failure) options.failed?.(error)
+    receiver?.closed(failure)
+  }
+
+  function giveUp(error: ClarityError) {
+    if (over) return
+    log.write("runtime", error.message)
+    finish(error, { error, sent: true })
+    void child?.stop("now")
+  }
+
+  function deliver(message: RpcMessage, bytes: number) {
+    garbage = 0
+    if (!("method" in message)) {
+      answered = true
+      startTimer.abort()
+      const { id } = message
+      if (typeof id === "string" || typeof id === "number") {
+        const bound = bounds.get(id)
+        bounds.delete(id)
+        if (bound !== undefined && bytes > bound)
+          return receiver?.message(tooLarge(service, id, bytes, bound), undefined)
+      }
+    }
+    receiver?.message(message, undefined)
+  }
+
+  function discard(text: string) {
+    garbage += 1
+    if (text.trim() !== "") log.write("stdout", redact(text.slice(0, shownGarbage)))
+    if (garbage < maxGarbageLines) return
+    giveUp(
+      new ClarityError(
+        "upstream_invalid",
+        `service "${service}" printed ${garbage} lines in a row on stdout that are no MCP messages`,
+        {
+          data: {
+            service,
+            reason: "not an MCP server, or it logs on stdout",
+            hint: "a stdio server must print nothing but messages on stdout; send its logs to stderr, or correct the command",
+          },
+        },
+      ),
+    )
+  }
+
+  const lines = createLineReader(maxLineBytes, {
+    line(text, bytes) {
+      if (over) return
+      const found = messagesIn(text)
+      if (found === undefined) discard(text)
+      else for (const message of found) if (!over) deliver(message, bytes)
+    },
+    overlong(head, tail, bytes) {
+      if (over) return
+      log.write("runtime", `a line of ${bytes} bytes on stdout was dropped: the limit is ${maxLineBytes}`)
+      const id = idAtAnEnd(head, tail)
+      if (id === undefined) return discard(head)
+      bounds.delete(id)
+      deliver(tooLarge(service, id, bytes, maxLineBytes), 0)
+    },
+  })
+
+  function listen(to: Child) {
+    const tail = createStderrTail(log, redact)
+    to.stdout.on("data", (chunk: Buffer) => {
+      if (over) return
+      const before = lines.held
+      lines.push(chunk)
+      // A long message on its way is a sign of life for whoever waits for it.
+      if (lines.held > before) receiver?.alive?.(undefined)
+    })
+    to.stderr.on("data", (chunk: Buffer) => tail.push(chunk))
+    for (const stream of [to.stdout, to.stderr]) stream.on("error", () => stream.destroy())
+    to.stdin.on("error", () => giveUp(gone("closed its input", answered, "")))
+    void tellOfEnd(to, tail)
+    void limitStart(tail)
+  }
+
+  async function tellOfEnd(of: Child, tail: StderrTail) {
+    const words = await of.ended
+    lines.end()
+    tail.end()
+    const error = gone(words, answered, tail.reason())
+    if (!over) log.write("runtime", error.message)
+    finish(error, { error, sent: true })
+  }
+
+  async function limitStart(tail: StderrTail) {
+    await clock.sleep(options.startTimeoutMs, startTimer.signal)
+    if (!answered && !over) giveUp(tooSlow(tail.reason()))
+  }
+
+  function gone(words: string, afterAnswer: boolean, reason: string): ClarityError {
+    return new ClarityError(
+      "unavailable",
+      `service "${service}": its process ${words}${afterAnswer ? "" : " before it answered"}`,
+      {
+        data: {
+          service,
+          reason: afterAnswer || reason === "" ? words : reason,
+          hint: afterAnswer
+            ? "its log has what it said last"
+            : "run the command by hand to see what it needs; its log has all it said",
+        },
+      },
+    )
+  }
+
+  function tooSlow(reason: string): ClarityError {
+    const seconds = Math.round(options.startTimeoutMs / 100) / 10
+    return new ClarityError(
+      "upstream_timeout",
+      `service "${service}" did not answer within ${seconds} s of its start`,
+      {
+        data: {
+          service,
+          reason: reason === "" ? "no valid message on stdout" : reason,
+          hint: "check that the command runs an MCP server on stdio; a first run that downloads packages may need a second try",
+        },
+      },
+    )
+  }
+
+  return {
+    binding: "pipe",
+    async open(to, signal) {
+      if (signal.aborted) throw abortError(signal)
+      const started = await options.start().catch((error: unknown) => {
+        if (error instanceof ClarityError) options.failed?.(error)
+        throw error
+      })
+      child = started.child
+      redact = started.redact
+      if (signal.aborted || over) {
+        await child.stop("now")
+        throw over ?? abortError(signal)
+      }
+      receiver = to
+      queue = createWriteQueue(child.stdin, service)
+      listen(child)
+    },
+    async send(message, { limits, signal }: SendOptions) {
+      if (over || !queue) throw new TransportError({ error: over ?? notOpen(service), sent: false })
+      const { id, method, params } = message
+      const bounded = limits && method !== undefined && (typeof id === "string" || typeof id === "number")
+      if (bounded) bounds.set(id, limits.maxResultBytes)
+      if (method === "notifications/cancelled" && isJsonObject(params)) bounds.delete(params["requestId"] as RpcId)
+      try {
+        await queue.write(`${JSON.stringify(message)}\n`, signal)
+      } catch (error) {
+        if (bounded) bounds.delete(id)
+        throw error
+      }
+    },
+    abandon: (id) => void bounds.delete(id),
+    async [Symbol.asyncDispose]() {
+      finish(new ClarityError("unavailable", `service "${service}" was stopped`, { data: { service } }), undefined)
+      await child?.stop(answered ? "graceful" : "now")
+    },
+  }
+}
+
+/** The messages of one line: an object, or an array of objects (batches of 2025-03-26). Undefined: it is none. */
+function messagesIn(text: string): readonly RpcMessage[] | undefined {
+  // Some runtimes begin their output with a byte order mark.
+  const json = text.charCodeAt(0) === 0xfeff ? text.slice(1) : text
+  const first = json.trimStart()[0]
+  if (first !== "{" && first !== "[") return undefined
+  try {
+    const value = parseJson(json)
+    const messages = Array.isArray(value) ? value : [value]
+    return messages.length > 0 && messages.length <= 100 && messages.every(isMessage) ? messages : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function isMessage(value: unknown): value is RpcMessage {
+  return isJsonObject(value) && value["jsonrpc"] === "2.0"
+}
+
+/** The id of an answer nobody parsed, where servers put it: right after the version, or last. */
+function idAtAnEnd(head: string, tail: string): RpcId | undefined {
+  const id = '"id"\\s*:\\s*(-?\\d{1,15}|"[^"\\\\]{0,128}")'
+  const found =
+    new RegExp(`^\\s*\\{\\s*(?:"jsonrpc"\\s*:\\s*"2\\.0"\\s*,\\s*)?${id}\\s*,\\s*"(?:result|jsonrpc|error)"`).exec(
+      head,
+    ) ??
+    new RegExp(
+      `,\\s*(?:"jsonrpc"\\s*:\\s*"2\\.0"\\s*,\\s*)?${id}\\s*(?:,\\s*"jsonrpc"\\s*:\\s*"2\\.0"\\s*)?\\}\\s*$`,
+    ).exec(tail)
+  return found?.[1] === undefined ? undefined : (JSON.parse(found[1]) as RpcId)
+}
+
+function tooLarge(service: string, id: RpcId, bytes: number, bound: number): RpcMessage {
+  const error = new ClarityError(
+    "result_too_large",
+    `the answer of service "${service}" has ${bytes} bytes; ${bound} are allowed`,
+    { data: { service } },
+  )
+  return {
+    jsonrpc: "2.0",
+    id,
+    error: { code: errorTable.result_too_large.rpc, message: error.message, data: error.toData() },
+  }
+}
+
+function notOpen(service: string): ClarityError {
+  return new ClarityError("internal", `the connection to service "${service}" is not open`)
+}
