@@ -1,0 +1,175 @@
+import { readFileSync } from "node:fs"
+import { join, resolve } from "node:path"
+import { ClarityError, validate } from "@clarity-runtime/contracts"
+import * as v from "valibot"
+
+const port = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65_535))
+const milliseconds = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(86_400_000))
+const names = v.pipe(v.array(v.pipe(v.string(), v.minLength(1), v.maxLength(253))), v.maxLength(256))
+
+/** `.clarity/clarityd.json`; `schemas/clarityd.schema.json` is generated from it. Secrets do not belong in it. */
+export const configurationFileSchema = v.strictObject({
+  $schema: v.optional(v.string()),
+  /** Address to listen on. Default: both loopback addresses. */
+  host: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(253))),
+  port: v.optional(port),
+  /** Host names, beside the loopback ones, that requests may be addressed to. */
+  allowedHosts: v.optional(names),
+  /** Origins of web pages that may call. */
+  allowedOrigins: v.optional(names),
+  remote: v.optional(
+    v.strictObject({
+      allowedHosts: v.optional(names),
+      timeoutMs: v.optional(milliseconds),
+      maxPayloadBytes: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1024), v.maxValue(67_108_864))),
+      maxConcurrency: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1024))),
+      authFileRoot: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(4096))),
+    }),
+  ),
+  wasm: v.optional(
+    v.strictObject({
+      timeoutMs: v.optional(milliseconds),
+      workers: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(64))),
+    }),
+  ),
+  processes: v.optional(
+    v.strictObject({
+      memoryBudgetMb: v.optional(v.pipe(v.number(), v.integer(), v.minValue(64), v.maxValue(1_048_576))),
+    }),
+  ),
+  /** Let MCP clients register services and write secrets. */
+  provisioning: v.optional(v.boolean()),
+  auditIncludeLifecycle: v.optional(v.boolean()),
+})
+
+export interface Flags {
+  readonly port?: string | undefined
+  readonly host?: string | undefined
+  readonly "auth-token"?: string | undefined
+  readonly workspace?: string | undefined
+  readonly config?: string | undefined
+  readonly examples?: string | undefined
+}
+
+/** What the daemon runs with, from every place it may be said. */
+export interface Configuration {
+  readonly workspace: string
+  /** Undefined: both loopback addresses. */
+  readonly host: string | undefined
+  readonly port: number
+  readonly authToken: string | undefined
+  readonly allowedHosts: readonly string[]
+  readonly allowedOrigins: readonly string[]
+  readonly remote: {
+    readonly allowedHosts: readonly string[] | undefined
+    readonly timeoutMs: number
+    readonly maxPayloadBytes: number
+    readonly maxConcurrency: number
+    readonly authFileRoot: string
+  }
+  readonly wasm: { readonly timeoutMs: number; readonly workers: number | undefined }
+  readonly memoryBudgetMb: number | undefined
+  readonly provisioning: boolean
+  readonly auditIncludeLifecycle: boolean
+  /** File with manifests to register when this workspace has never had any. */
+  readonly examples: string | undefined
+}
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+/** Flag, then variable, then file, then default. Throws ClarityError `config_error` naming the place that is wrong. */
+export function readConfiguration(flags: Flags, environment: Environment, cwd: string): Configuration {
+  const workspace = resolve(cwd, flags.workspace ?? environment["CLARITYD_WORKSPACE"] ?? ".")
+  const file = readFile(
+    resolve(cwd, flags.config ?? environment["CLARITYD_CONFIG"] ?? join(workspace, ".clarity", "clarityd.json")),
+    flags.config !== undefined,
+  )
+  const remote = file.remote ?? {}
+  return {
+    workspace,
+    host: flags.host ?? environment["CLARITYD_HOST"] ?? file.host,
+    port:
+      numberFrom("--port", flags.port, 0, 65_535) ??
+      numberFrom("CLARITYD_PORT", environment["CLARITYD_PORT"], 0, 65_535) ??
+      file.port ??
+      4707,
+    authToken:
+      nonEmpty(flags["auth-token"]) ??
+      nonEmpty(environment["CLARITYD_AUTH_TOKEN"]) ??
+      nonEmpty(environment["CLARITY_API_TOKEN"]),
+    allowedHosts: listFrom(environment["CLARITYD_ALLOWED_HOSTS"]) ?? file.allowedHosts ?? [],
+    allowedOrigins: listFrom(environment["CLARITYD_ALLOWED_ORIGINS"]) ?? file.allowedOrigins ?? [],
+    remote: {
+      allowedHosts: listFrom(environment["CLARITY_REMOTE_ALLOWED_HOSTS"]) ?? remote.allowedHosts,
+      timeoutMs: fromEnvironment("CLARITY_REMOTE_DEFAULT_TIMEOUT_MS", 1, 86_400_000) ?? remote.timeoutMs ?? 20_000,
+      maxPayloadBytes:
+        fromEnvironment("CLARITY_REMOTE_MAX_PAYLOAD_BYTES", 1024, 67_108_864) ?? remote.maxPayloadBytes ?? 1_048_576,
+      maxConcurrency: fromEnvironment("CLARITY_REMOTE_MAX_CONCURRENCY", 1, 1024) ?? remote.maxConcurrency ?? 8,
+      authFileRoot: resolve(
+        workspace,
+        environment["CLARITY_REMOTE_AUTH_FILE_ROOT"] ?? remote.authFileRoot ?? join(".clarity", "secrets"),
+      ),
+    },
+    wasm: {
+      timeoutMs: fromEnvironment("CLARITY_LOCAL_FN_TIMEOUT_MS", 1, 86_400_000) ?? file.wasm?.timeoutMs ?? 5000,
+      workers: file.wasm?.workers,
+    },
+    memoryBudgetMb: file.processes?.memoryBudgetMb,
+    provisioning: switchFrom(environment["CLARITY_ENABLE_MCP_PROVISIONING"]) ?? file.provisioning ?? false,
+    auditIncludeLifecycle:
+      switchFrom(environment["CLARITY_AUDIT_INCLUDE_LIFECYCLE"]) ?? file.auditIncludeLifecycle ?? true,
+    examples: flags.examples === undefined ? undefined : resolve(cwd, flags.examples),
+  }
+
+  function fromEnvironment(name: string, min: number, max: number): number | undefined {
+    return numberFrom(name, environment[name], min, max)
+  }
+}
+
+function readFile(path: string, required: boolean): v.InferOutput<typeof configurationFileSchema> {
+  let text: string
+  try {
+    text = readFileSync(path, "utf8")
+  } catch (error) {
+    if (!required && (error as NodeJS.ErrnoException).code === "ENOENT") return {}
+    throw new ClarityError(
+      "config_error",
+      `the configuration ${path} cannot be read: ${(error as NodeJS.ErrnoException).code ?? "unknown error"}`,
+      { cause: error },
+    )
+  }
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch (error) {
+    throw new ClarityError("config_error", `the configuration ${path} is not valid JSON: ${(error as Error).message}`, {
+      cause: error,
+    })
+  }
+  return validate(configurationFileSchema, value, "config_error", `the configuration ${path}`)
+}
+
+function numberFrom(name: string, text: string | undefined, min: number, max: number): number | undefined {
+  if (text === undefined || text === "") return undefined
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN
+  if (!(value >= min && value <= max))
+    throw new ClarityError("config_error", `${name} must be a whole number from ${min} to ${max}`)
+  return value
+}
+
+function listFrom(text: string | undefined): string[] | undefined {
+  const items = text
+    ?.split(",")
+    .map((item) => item.trim())
+    .filter(Boolean)
+  return items === undefined || items.length === 0 ? undefined : items
+}
+
+function switchFrom(text: string | undefined): boolean | undefined {
+  if (text === undefined || text === "") return undefined
+  return /^(?:1|true|yes|on)$/i.test(text)
+}
+
+function nonEmpty(text: string | undefined): string | undefined {
+  return text === undefined || text === "" ? undefined : text
+}
