@@ -1,1 +1,8 @@
-export const testkit_is_not_written_yet = true
+export * from "./call-context.ts"
+export * from "./collect.ts"
+export * from "./fake-backend.ts"
+export * from "./fake-credentials.ts"
+export * from "./fake-source.ts"
+export * from "./fake-telemetry.ts"
+export * from "./manifests.ts"
+export * from "./manual-clock.ts"
