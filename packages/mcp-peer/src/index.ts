@@ -1,2 +1,3 @@
 export * from "./transport.ts"
 export * from "./peer.ts"
+export { encodeHeaderValue } from "./modern-headers.ts"

@@ -36,8 +36,11 @@ export interface SendOptions {
 
 /** Where a transport puts what it receives. Calls come one at a time, in the order of the wire. */
 export interface Receiver {
-  /** `related`: the request on whose exchange it arrived, when the transport can tell. */
-  message(message: RpcMessage, related: RpcId | undefined): void
+  /**
+   * `related`: the request on whose exchange it arrived, when the transport can tell. `bytes`: its size on the wire,
+   * when the transport knows it; with it the peer holds answers on a pipe against their call's `maxResultBytes`.
+   */
+  message(message: RpcMessage, related: RpcId | undefined, bytes?: number): void
   /** Only `http`: the exchange is over. With a failure its answer did not come. */
   ended(id: RpcId, failure: TransportFailure | undefined): void
   /** Bytes arrived for that request (or for any, when undefined): a sign of life. */
@@ -64,4 +67,10 @@ export class TransportError extends Error {
     super(failure.error.message, { cause: failure.error })
     this.failure = failure
   }
+}
+
+/** The failure of a connection behind an error of this package, when there is one: its status tells what kind of server answered. */
+export function failureOf(thrown: unknown): TransportFailure | undefined {
+  if (thrown instanceof TransportError) return thrown.failure
+  return thrown instanceof Error && thrown.cause instanceof TransportError ? thrown.cause.failure : undefined
 }

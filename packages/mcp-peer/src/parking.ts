@@ -1,0 +1,87 @@
+import { randomBytes } from "node:crypto"
+import { ClarityError, type CallContext, type Clock, type McpRequest } from "@clarity-runtime/contracts"
+import type { LegacyCall } from "./legacy-call.ts"
+
+const prefix = "park_"
+const expiryMs = 10 * 60 * 1000
+
+/**
+ * Upstream calls that wait for an answer of their caller. Handles are unguessable, bound to the principal and what was
+ * called, and good for one use; who does not come back within ten minutes has given up.
+ */
+export interface Parking extends AsyncDisposable {
+  /** The handle; undefined when there is no place left. */
+  park(call: LegacyCall): string | undefined
+  /** The call behind a handle, once. Throws `invalid_params`. */
+  take(state: string, request: McpRequest, context: CallContext): LegacyCall
+  holds(state: string): boolean
+  /** Cancels a parked call upstream. */
+  drop(state: string, error: ClarityError): void
+  readonly size: number
+}
+
+/** True for a handle of any parking, this one's or a lost one's; an upstream's own state never looks like it. */
+export function isHandle(state: unknown): state is string {
+  return typeof state === "string" && state.startsWith(prefix)
+}
+
+export function createParking(clock: Clock, max = 64): Parking {
+  const parked = new Map<string, { call: LegacyCall; timer: AbortController }>()
+
+  function drop(state: string, error: ClarityError): void {
+    const entry = parked.get(state)
+    if (!entry) return
+    parked.delete(state)
+    entry.timer.abort()
+    entry.call.link.connection.cancel(entry.call.exchange, error)
+  }
+
+  async function expire(state: string, signal: AbortSignal): Promise<void> {
+    await clock.sleep(expiryMs, signal)
+    if (!signal.aborted) drop(state, new ClarityError("cancelled", "nobody answered in time"))
+  }
+
+  return {
+    park(call) {
+      if (parked.size >= max) return undefined
+      const state = `${prefix}${randomBytes(24).toString("base64url")}`
+      const timer = new AbortController()
+      call.exchange.waiting = true
+      parked.set(state, { call, timer })
+      void expire(state, timer.signal)
+      return state
+    },
+    take(state, request, context) {
+      const entry = parked.get(state)
+      const { call } = entry ?? {}
+      if (
+        !entry ||
+        !call ||
+        call.method !== request.method ||
+        call.principalId !== context.principal.id ||
+        call.target !== targetOf(request)
+      )
+        throw new ClarityError("invalid_params", "requestState names no call that waits for input; start it again", {
+          data: { service: context.service.namespace, reason: "request_state_unknown" },
+        })
+      parked.delete(state)
+      entry.timer.abort()
+      call.exchange.waiting = false
+      call.exchange.lastSign = clock.monotonic()
+      return call
+    },
+    holds: (state) => parked.has(state),
+    drop,
+    get size() {
+      return parked.size
+    },
+    async [Symbol.asyncDispose]() {
+      for (const state of parked.keys()) drop(state, new ClarityError("unavailable", "the service was closed"))
+    },
+  }
+}
+
+/** What a request is about, by its own name. */
+export function targetOf(request: McpRequest): unknown {
+  return request.params["name"] ?? request.params["uri"]
+}
