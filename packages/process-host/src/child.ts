@@ -1,8 +1,9 @@
-import { spawn, type ChildProcessWithoutNullStreams } from "node:child_process"
+import { spawn, type ChildProcess } from "node:child_process"
 import type { Readable, Writable } from "node:stream"
 import { isMainThread } from "node:worker_threads"
 import type { Clock } from "@clarity-runtime/contracts"
 import type { Guard } from "./guard.ts"
+import type { StdioEntry } from "./inherited-files.ts"
 import type { ProcessRecords } from "./leftovers.ts"
 import { groupGone, killTree, signalGroup, signalProcess } from "./process-group.ts"
 import { startTimeOf, type ProcessEntry } from "./process-table.ts"
@@ -11,6 +12,7 @@ import { startTimeOf, type ProcessEntry } from "./process-table.ts"
 export interface Household {
   readonly guard: Guard
   readonly records: ProcessRecords | undefined
+  readonly stdio: readonly StdioEntry[]
   readonly owner: { readonly pid: number; readonly startTime: string }
   readonly table: () => Promise<readonly ProcessEntry[]>
   readonly bearers: () => Promise<readonly { readonly pid: number; readonly cookie: string }[]>
@@ -56,7 +58,7 @@ const outputMs = 500
 export async function startChild(options: ChildOptions, household: Household): Promise<Child> {
   const { clock, cookie, tell } = options
   const startedAt = clock.now()
-  const child = spawnPrivate(options)
+  const child = spawnPrivate(options, household.stdio)
   const pid = child.pid
   if (pid === undefined) throw await new Promise((resolve) => child.once("error", resolve))
   // In the same turn as the start: from here on the guard knows it.
@@ -141,18 +143,23 @@ export async function startChild(options: ChildOptions, household: Household): P
   return { pid, startedAt, stdin, stdout, stderr, ended, stop }
 }
 
-function spawnPrivate({ command, args, cwd, variables }: ChildOptions): ChildProcessWithoutNullStreams {
+type Piped = ChildProcess & { stdin: Writable; stdout: Readable; stderr: Readable }
+
+function spawnPrivate({ command, args, cwd, variables }: ChildOptions, stdio: readonly StdioEntry[]): Piped {
   // The mask belongs to the whole process, but spawn forks before it returns, so nothing else can run in between.
   const before = isMainThread && !windows ? process.umask(0o077) : undefined
   try {
-    return spawn(command, args, {
+    const child = spawn(command, args, {
       cwd,
       env: variables,
       shell: false,
       detached: !windows,
       windowsHide: true,
-      stdio: ["pipe", "pipe", "pipe"],
+      stdio: [...stdio],
     })
+    const { stdin, stdout, stderr } = child
+    if (!stdin || !stdout || !stderr) throw new Error("a child without pipes")
+    return Object.assign(child, { stdin, stdout, stderr })
   } finally {
     if (before !== undefined) process.umask(before)
   }

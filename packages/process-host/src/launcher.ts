@@ -6,11 +6,17 @@ import { ClarityError, type BackendServices, type Clock } from "@clarity-runtime
 import { startChild, type Child, type Household } from "./child.ts"
 import { childEnvironment, redactor, type Environment } from "./environment.ts"
 import { createGuard } from "./guard.ts"
+import { childStdio } from "./inherited-files.ts"
 import { processRecords, reapLeftovers } from "./leftovers.ts"
 import { createMemoryBook, type ProcessUsage, type Weight } from "./memory.ts"
 import { cookieBearers, listProcesses, shared, startTimeOf } from "./process-table.ts"
 import { startFailure } from "./start-failure.ts"
-import { workingDirectory, type StdioService } from "./working-directory.ts"
+import {
+  workingDirectories,
+  type StdioService,
+  type WorkingDirectories,
+  type WorkingDirectory,
+} from "./working-directory.ts"
 
 /** A started process and its place in the books. */
 export interface Launched {
@@ -36,39 +42,52 @@ export interface LauncherOptions {
   readonly clock: Clock
 }
 
+interface Prepared {
+  readonly household: Household
+  readonly directories: WorkingDirectories
+  /** Removed at the end. */
+  readonly temporary: string | undefined
+}
+
 export function createLauncher({ stateDir, environment, budgetBytes, clock }: LauncherOptions): Launcher {
   const family = randomBytes(16).toString("hex")
   const table = shared(listProcesses)
   const book = createMemoryBook(budgetBytes, clock, table)
   const living = new Set<Launched>()
-  let prepared: Promise<{ household: Household; root: string }> | undefined
+  let prepared: Promise<Prepared> | undefined
   let tell: (text: string) => void = () => {}
   const launching = new Set<Promise<unknown>>()
   let disposed = false
 
-  async function prepare() {
+  async function prepare(): Promise<Prepared> {
     if (stateDir !== undefined) await reapLeftovers(stateDir, clock)
     const household: Household = {
       guard: createGuard(family, (text) => tell(text)),
       records: stateDir === undefined ? undefined : processRecords(stateDir),
+      stdio: childStdio(),
       owner: { pid: process.pid, startTime: (await startTimeOf(process.pid)) ?? "" },
       table,
       bearers: shared(cookieBearers),
     }
-    return { household, root: stateDir ?? (await mkdtemp(join(tmpdir(), "clarity-processes-"))) }
+    const temporary = stateDir === undefined ? await mkdtemp(join(tmpdir(), "clarity-processes-")) : undefined
+    return { household, directories: workingDirectories(stateDir ?? temporary ?? tmpdir()), temporary }
   }
 
   async function launch(service: StdioService, services: BackendServices, onEnd: (launched: Launched) => void) {
     const { credentials, log, clock: time, isolationKey } = services
     const { origin } = service.manifest.spec
     tell = (text) => log.write("runtime", text)
-    const { household, root } = await (prepared ??= prepare())
+    const { household, directories } = await (prepared ??= prepare())
     const cookie = `${family}.${randomBytes(16).toString("hex")}`
     const { variables, secrets } = await childEnvironment(service, origin.env ?? [], environment, credentials, cookie)
     const room = await book.admit(service.id, service.namespace)
+    let directory: WorkingDirectory | undefined
+    const leave = () => {
+      directory?.leave()
+      room.release()
+    }
     try {
-      const directory = workingDirectory(service, root, isolationKey)
-      await directory.make()
+      const { path, declared } = (directory = await directories.enter(service, isolationKey))
       if (disposed) throw stopping(service.namespace)
       const { command, args = [] } = origin
       const child = await startChild(
@@ -76,7 +95,7 @@ export function createLauncher({ stateDir, environment, budgetBytes, clock }: La
           serviceId: service.id,
           command,
           args,
-          cwd: directory.path,
+          cwd: path,
           variables,
           cookie,
           clock: time,
@@ -87,8 +106,8 @@ export function createLauncher({ stateDir, environment, budgetBytes, clock }: La
         throw await startFailure(thrown, {
           service: service.namespace,
           command,
-          cwd: directory.path,
-          cwdDeclared: directory.declared,
+          cwd: path,
+          cwdDeclared: declared,
           path: environment["PATH"],
         })
       })
@@ -101,8 +120,7 @@ export function createLauncher({ stateDir, environment, budgetBytes, clock }: La
       }
       const finish = async (patience: "graceful" | "now") => {
         await child.stop(patience)
-        await directory.tidy()
-        room.release()
+        leave()
         living.delete(launched)
         onEnd(launched)
       }
@@ -110,7 +128,7 @@ export function createLauncher({ stateDir, environment, budgetBytes, clock }: La
       void child.ended.then(() => launched.stop("now"))
       return launched
     } catch (error) {
-      room.release()
+      leave()
       throw error
     }
   }
@@ -130,11 +148,11 @@ export function createLauncher({ stateDir, environment, budgetBytes, clock }: La
     async [Symbol.asyncDispose]() {
       disposed = true
       if (!prepared) return
-      const { household, root } = await prepared
+      const { household, temporary } = await prepared
       await Promise.allSettled(launching)
       while (living.size > 0) await Promise.all([...living].map((launched) => launched.stop("graceful")))
       await household.guard[Symbol.asyncDispose]()
-      if (stateDir === undefined) await rm(root, { recursive: true, force: true })
+      if (temporary !== undefined) await rm(temporary, { recursive: true, force: true })
     },
   }
 }

@@ -8,13 +8,13 @@ import {
   type BackendServices,
   type Clock,
 } from "@clarity-runtime/contracts"
-import { createPeer } from "@clarity-runtime/mcp-peer"
+import { createPeer, TransportError } from "@clarity-runtime/mcp-peer"
 import { checkDeclaredNames, type Environment } from "./environment.ts"
 import { createLauncher, stopping, type Launched } from "./launcher.ts"
 import type { ProcessUsage } from "./memory.ts"
 import { checkStartable } from "./start-failure.ts"
 import { createStdioTransport } from "./stdio-transport.ts"
-import { workingDirectory, type StdioService } from "./working-directory.ts"
+import { declaredDirectory, type StdioService } from "./working-directory.ts"
 
 export interface StdioBackendsOptions {
   /**
@@ -77,8 +77,7 @@ export function stdioBackends(options: StdioBackendsOptions = {}): StdioBackends
     } catch (error) {
       await Promise.all([...running].map((launched) => launched.stop("now")))
       if (signal.aborted) throw abortError(signal)
-      // What the process did says more than what the handshake made of it.
-      throw failure ?? error
+      throw better(error, failure)
     }
   }
 
@@ -97,14 +96,13 @@ export function stdioBackends(options: StdioBackendsOptions = {}): StdioBackends
       const { origin } = service.manifest.spec
       if (origin.type !== "local_stdio") throw new ClarityError("invalid_manifest", "this is no local_stdio service")
       checkDeclaredNames(origin.env ?? [], service.namespace)
-      const { command, cwd } = origin
-      const declared = cwd !== undefined
-      const path = declared ? workingDirectory(service as StdioService, ".", "shared").path : tmpdir()
+      const { command } = origin
+      const declared = declaredDirectory(service as StdioService)
       await checkStartable({
         service: service.namespace,
         command,
-        cwd: path,
-        cwdDeclared: declared,
+        cwd: declared ?? tmpdir(),
+        cwdDeclared: declared !== undefined,
         path: environment["PATH"],
       })
     },
@@ -146,6 +144,13 @@ function backendOf(peer: Backend, running: ReadonlySet<Launched>): Backend {
       }
     },
   }
+}
+
+/** What the process did says more than what the handshake made of its silence. */
+function better(thrown: unknown, failure: ClarityError | undefined): unknown {
+  const error = thrown instanceof TransportError ? thrown.failure.error : thrown
+  const vague = !(error instanceof ClarityError) || ["unavailable", "internal", "upstream_timeout"].includes(error.code)
+  return vague ? (failure ?? error) : error
 }
 
 function halfOfMemory(): number {

@@ -87,12 +87,10 @@ describe("what a child prints", () => {
     expect(await wire.ask("echo", { still: "here" })).toMatchObject({ result: { still: "here" } })
   })
 
-  it("beyond the call's own limit ends that call with result_too_large", async () => {
+  it("is handed on with its size, by which the peer bounds a call's answer", async () => {
     const wire = await connect(launcher, oddService("plain"))
-    const limits = { idleMs: 1000, totalMs: 1000, maxResultBytes: 5000 }
-    expect(await wire.ask("big", { bytes: 4000 }, { limits })).toMatchObject({ result: {} })
-    expect(await wire.ask("big", { bytes: 5000 }, { limits })).toMatchObject({ error: { code: 41300 } })
-    expect(await wire.ask("big", { bytes: 5000 })).toMatchObject({ result: {} })
+    const { id } = await wire.ask("big", { bytes: 4000 })
+    expect(wire.sizes.at(-1)).toBe(JSON.stringify({ jsonrpc: "2.0", id, result: { text: "" } }).length + 4000)
   })
 })
 
@@ -116,6 +114,16 @@ describe("a child that does not read", () => {
     const [refused] = await Promise.allSettled([other, wire.transport[Symbol.asyncDispose]()])
     expect(refused).toMatchObject({ status: "rejected", reason: { failure: { sent: false } } })
     expect(lives(wire.launched.child.pid)).toBe(false)
+  })
+
+  it("is spared a cancelled call that has not left yet, and the news of it", async () => {
+    const wire = await connect(launcher, oddService("plain"))
+    await wire.ask("deafen")
+    const send = (message: object) => wire.transport.send({ jsonrpc: "2.0", ...message }, {})
+    await send({ id: 10, method: "echo", params: { text: "x".repeat(2 * 1024 * 1024) } })
+    const waiting = send({ id: 11, method: "echo", params: { text: "y".repeat(2 * 1024 * 1024) } })
+    await send({ method: "notifications/cancelled", params: { requestId: 11 } })
+    await expect(waiting).rejects.toMatchObject({ failure: { sent: false, error: { code: "cancelled" } } })
   })
 
   it("takes up its work again when it reads again", async () => {

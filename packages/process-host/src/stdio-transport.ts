@@ -1,7 +1,6 @@
 import {
   abortError,
   ClarityError,
-  errorTable,
   isJsonObject,
   parseJson,
   type Clock,
@@ -44,8 +43,6 @@ const shownGarbage = 200
 export function createStdioTransport(options: StdioTransportOptions): Transport {
   const { service, clock, log } = options
   const startTimer = new AbortController()
-  /** Largest answer wanted for each request under way that set a bound. */
-  const bounds = new Map<RpcId, number>()
   let child: Child | undefined
   let queue: WriteQueue | undefined
   let receiver: Receiver | undefined
@@ -58,7 +55,6 @@ export function createStdioTransport(options: StdioTransportOptions): Transport 
     if (over) return
     over = error
     startTimer.abort()
-    bounds.clear()
     queue?.close(error)
     if (failure) options.failed?.(error)
     receiver?.closed(failure)
@@ -73,18 +69,11 @@ export function createStdioTransport(options: StdioTransportOptions): Transport 
 
   function deliver(message: RpcMessage, bytes: number) {
     garbage = 0
-    if (!("method" in message)) {
+    if (!answered && !("method" in message)) {
       answered = true
       startTimer.abort()
-      const { id } = message
-      if (typeof id === "string" || typeof id === "number") {
-        const bound = bounds.get(id)
-        bounds.delete(id)
-        if (bound !== undefined && bytes > bound)
-          return receiver?.message(tooLarge(service, id, bytes, bound), undefined)
-      }
     }
-    receiver?.message(message, undefined)
+    receiver?.message(message, undefined, bytes)
   }
 
   function discard(text: string) {
@@ -118,8 +107,7 @@ export function createStdioTransport(options: StdioTransportOptions): Transport 
       log.write("runtime", `a line of ${bytes} bytes on stdout was dropped: the limit is ${maxLineBytes}`)
       const id = idAtAnEnd(head, tail)
       if (id === undefined) return discard(head)
-      bounds.delete(id)
-      deliver(tooLarge(service, id, bytes, maxLineBytes), 0)
+      deliver(tooLarge(service, id, bytes), bytes)
     },
   })
 
@@ -202,20 +190,13 @@ export function createStdioTransport(options: StdioTransportOptions): Transport 
       queue = createWriteQueue(child.stdin, service)
       listen(child)
     },
-    async send(message, { limits, signal }: SendOptions) {
+    async send(message, { signal }: SendOptions) {
       if (over || !queue) throw new TransportError({ error: over ?? notOpen(service), sent: false })
-      const { id, method, params } = message
-      const bounded = limits && method !== undefined && (typeof id === "string" || typeof id === "number")
-      if (bounded) bounds.set(id, limits.maxResultBytes)
-      if (method === "notifications/cancelled" && isJsonObject(params)) bounds.delete(params["requestId"] as RpcId)
-      try {
-        await queue.write(`${JSON.stringify(message)}\n`, signal)
-      } catch (error) {
-        if (bounded) bounds.delete(id)
-        throw error
-      }
+      // What has not left yet need not be cancelled at the other end.
+      if (message["method"] === "notifications/cancelled" && queue.withdraw(requestIn(message))) return
+      await queue.write(`${JSON.stringify(message)}\n`, message["id"], signal)
     },
-    abandon: (id) => void bounds.delete(id),
+    abandon() {},
     async [Symbol.asyncDispose]() {
       finish(new ClarityError("unavailable", `service "${service}" was stopped`, { data: { service } }), undefined)
       await child?.stop(answered ? "graceful" : "now")
@@ -255,17 +236,21 @@ function idAtAnEnd(head: string, tail: string): RpcId | undefined {
   return found?.[1] === undefined ? undefined : (JSON.parse(found[1]) as RpcId)
 }
 
-function tooLarge(service: string, id: RpcId, bytes: number, bound: number): RpcMessage {
+function tooLarge(service: string, id: RpcId, bytes: number): RpcMessage {
   const error = new ClarityError(
     "result_too_large",
-    `the answer of service "${service}" has ${bytes} bytes; ${bound} are allowed`,
+    `the answer of service "${service}" has ${bytes} bytes; ${maxLineBytes} are allowed on a line`,
     { data: { service } },
   )
   return {
     jsonrpc: "2.0",
     id,
-    error: { code: errorTable.result_too_large.rpc, message: error.message, data: error.toData() },
+    error: { code: error.entry.rpc, message: error.message, data: error.toData() },
   }
+}
+
+function requestIn({ params }: RpcMessage): unknown {
+  return isJsonObject(params) ? params["requestId"] : undefined
 }
 
 function notOpen(service: string): ClarityError {

@@ -8,7 +8,9 @@ export interface WriteQueue {
    * Resolves when the line is with the operating system or next to be; waits while too much is unread. Throws
    * TransportError with `sent: false` when the signal aborts or the queue closes first: nothing of it was written then.
    */
-  write(line: string, signal: AbortSignal | undefined): Promise<void>
+  write(line: string, id: unknown, signal: AbortSignal | undefined): Promise<void>
+  /** Takes back the request with that id if it still waits; its `write` then fails. True when it was there. */
+  withdraw(id: unknown): boolean
   /** Everybody still waiting fails with this error, and so does everybody after. */
   close(error: ClarityError): void
 }
@@ -16,11 +18,12 @@ export interface WriteQueue {
 /** Characters that may lie unread between us and the child before others have to wait. */
 const highWater = 1024 * 1024
 /** Characters that may wait in all before a line is refused at once. */
-const maxWaiting = 64 * 1024 * 1024
+const maxWaiting = 32 * 1024 * 1024
 
 export function createWriteQueue(sink: Writable, service: string): WriteQueue {
   interface Waiter {
     readonly line: string
+    readonly id: unknown
     go(): void
     fail(error: ClarityError): void
   }
@@ -44,7 +47,7 @@ export function createWriteQueue(sink: Writable, service: string): WriteQueue {
   })
 
   return {
-    write(line, signal) {
+    write(line, id, signal) {
       if (closed) return Promise.reject(unsent(closed))
       if (waiters.size === 0 && fits(line)) {
         sink.write(line)
@@ -63,6 +66,7 @@ export function createWriteQueue(sink: Writable, service: string): WriteQueue {
         const aborted = () => waiter.fail(signal ? abortError(signal) : new ClarityError("cancelled", "cancelled"))
         const waiter: Waiter = {
           line,
+          id,
           go() {
             signal?.removeEventListener("abort", aborted)
             resolve()
@@ -77,6 +81,15 @@ export function createWriteQueue(sink: Writable, service: string): WriteQueue {
         waiting += line.length
         signal?.addEventListener("abort", aborted, { once: true })
       })
+    },
+    withdraw(id) {
+      if (id === undefined) return false
+      for (const waiter of waiters) {
+        if (waiter.id !== id) continue
+        waiter.fail(new ClarityError("cancelled", "the call was cancelled"))
+        return true
+      }
+      return false
     },
     close(error) {
       closed ??= error

@@ -62,6 +62,7 @@ export interface Wire {
   readonly transport: Transport
   readonly launched: Launched
   readonly messages: RpcMessage[]
+  readonly sizes: (number | undefined)[]
   /** Resolves when a message passes the test; rejects when the connection is lost first. */
   until(wanted: (message: RpcMessage) => boolean): Promise<RpcMessage>
   /** Sends a request and resolves to its answer. */
@@ -77,14 +78,16 @@ export async function connect(
   startTimeoutMs = 30_000,
 ): Promise<Wire> {
   const messages: RpcMessage[] = []
+  const sizes: (number | undefined)[] = []
   const waiting = new Set<() => void>()
   let lost: { failure: TransportFailure | undefined } | undefined
   const stir = () => [...waiting].forEach((look) => look())
   let close: (failure: TransportFailure | undefined) => void
   const closed = new Promise<TransportFailure | undefined>((resolve) => (close = resolve))
   const receiver: Receiver = {
-    message(message) {
+    message(message, _related, bytes) {
       messages.push(message)
+      sizes.push(bytes)
       stir()
     },
     ended() {},
@@ -121,6 +124,7 @@ export async function connect(
     transport,
     launched,
     messages,
+    sizes,
     closed,
     until,
     async ask(method, params = {}, options = {}) {

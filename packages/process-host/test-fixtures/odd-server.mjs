@@ -1,6 +1,6 @@
 // A stdio server by hand: answers every request, and misbehaves in the way its first argument names.
 import { spawn } from "node:child_process"
-import { mkdirSync, readdirSync, readlinkSync, writeFileSync } from "node:fs"
+import { mkdirSync, writeFileSync } from "node:fs"
 
 const mode = process.argv[2] ?? "plain"
 const here = import.meta.filename
@@ -15,14 +15,6 @@ function stubborn(options = {}) {
 const methods = {
   echo: (params) => params,
   environment: () => ({ ...process.env }),
-  files: () =>
-    readdirSync("/proc/self/fd").flatMap((fd) => {
-      try {
-        return [{ fd: Number(fd), target: readlinkSync(`/proc/self/fd/${fd}`) }]
-      } catch {
-        return []
-      }
-    }),
   place: () => {
     mkdirSync("made-here")
     writeFileSync("written-here", "")
