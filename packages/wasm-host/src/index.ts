@@ -1,1 +1,2 @@
-export const wasm_host_is_not_written_yet = true
+export type { Powers } from "./guest/host.ts"
+export { wasmBackends, type WasmBackends, type WasmOptions } from "./wasm-backends.ts"
