@@ -64,6 +64,8 @@ export interface Gateway extends Caller, AsyncDisposable {
   call(request: McpRequest, options: CallOptions): Reply
   /** The way in, to be put before the app's other routes. */
   readonly edge: Edge
+  /** Ends what waits for news (listen streams, standing streams), so that only calls under way are left. */
+  drain(): void
 }
 
 const defaultInfo = { name: "clarity-runtime", version: "0.10.0", title: "Clarity Runtime" }
@@ -179,6 +181,10 @@ export function createGateway(options: GatewayOptions): Gateway {
         depth: parent === undefined ? 0 : parent.depth + 1,
         bytes: 0,
       })
+    },
+    drain() {
+      listeners.close()
+      for (const session of sessions.all()) session.standing.end()
     },
     async [Symbol.asyncDispose]() {
       closing.abort()

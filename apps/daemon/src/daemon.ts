@@ -1,0 +1,160 @@
+import { mkdirSync } from "node:fs"
+import { join } from "node:path"
+import { bearerToken, createCredentials, loopback } from "@clarity-runtime/auth-providers"
+import { systemClock, type Caller, type Registry, type Supervision } from "@clarity-runtime/contracts"
+import { controlApp, controlServices, type ControlContext } from "@clarity-runtime/control"
+import { createGateway, fixedSource, joinSources, type EdgeVariables, type Gateway } from "@clarity-runtime/gateway"
+import { createOutbound } from "@clarity-runtime/outbound"
+import { standardPolicy } from "@clarity-runtime/policy"
+import { reapLeftovers, stdioBackends } from "@clarity-runtime/process-host"
+import { createRegistry, lowdbStore } from "@clarity-runtime/registry"
+import { remoteBackends } from "@clarity-runtime/remote-proxy"
+import { lockWorkspace } from "@clarity-runtime/state"
+import { createSupervisor } from "@clarity-runtime/supervisor"
+import { createTelemetry } from "@clarity-runtime/telemetry"
+import { wasmBackends } from "@clarity-runtime/wasm-host"
+import { Hono } from "hono"
+import type { Configuration } from "./configuration.ts"
+import { fetchManifest } from "./fetch-manifest.ts"
+import { pages } from "./pages.ts"
+import { version } from "./version.ts"
+
+/** The whole runtime but its sockets. Owns everything it made; disposing it stops every service in order. */
+export interface Daemon extends AsyncDisposable {
+  readonly fetch: (request: Request, env: unknown) => Promise<Response>
+  readonly gateway: Gateway
+  readonly registry: Registry
+  readonly supervision: Supervision
+  /** Where it can be reached, once something listens. */
+  listensAt(url: string): void
+  /** From now on `/readyz` says no. */
+  startDraining(): void
+}
+
+/** Composes the packages. Throws ClarityError when the workspace is in use or its state cannot be read. */
+export async function createDaemon(configuration: Configuration): Promise<Daemon> {
+  const { workspace, remote, authToken } = configuration
+  const clock = systemClock
+  const startedAt = clock.now()
+  const stateDir = join(workspace, ".clarity", "runtime")
+  mkdirSync(stateDir, { recursive: true, mode: 0o700 })
+  let listen = "http://127.0.0.1"
+  let draining = false
+
+  const owned: AsyncDisposable[] = []
+  const own = <T extends AsyncDisposable>(thing: T): T => {
+    owned.push(thing)
+    return thing
+  }
+  try {
+    own(await lockWorkspace(stateDir))
+    await reapLeftovers(stateDir)
+    const telemetry = own(createTelemetry({ includeLifecycle: configuration.auditIncludeLifecycle, clock }))
+    const registry = own(await createRegistry({ store: lowdbStore({ dir: stateDir }), clock }))
+    const allowed = remote.allowedHosts === undefined ? {} : { allowedHosts: remote.allowedHosts }
+    const outbound = own(createOutbound(allowed))
+    const credentials = createCredentials({ environment: process.env, fileRoot: remote.authFileRoot, ...allowed })
+    const factories = [
+      own(remoteBackends({ outbound })),
+      own(
+        stdioBackends({
+          stateDir,
+          ...(configuration.memoryBudgetMb === undefined ? {} : { memoryBudgetMb: configuration.memoryBudgetMb }),
+        }),
+      ),
+      own(
+        wasmBackends({
+          stateDir,
+          callTimeoutMs: configuration.wasm.timeoutMs,
+          ...(configuration.wasm.workers === undefined ? {} : { workers: configuration.wasm.workers }),
+        }),
+      ),
+    ]
+    const policy = standardPolicy({
+      remote: {
+        timeoutMs: remote.timeoutMs,
+        maxPayloadBytes: remote.maxPayloadBytes,
+        maxConcurrency: remote.maxConcurrency,
+        ...allowed,
+      },
+      wasm: { timeoutMs: configuration.wasm.timeoutMs },
+    })
+    const supervision = own(createSupervisor({ registry, factories, telemetry, credentials, clock }))
+    const caller: Caller = { call: (request, options) => gateway.call(request, options) }
+    const context: ControlContext = {
+      registry,
+      supervision,
+      timeline: telemetry,
+      telemetry,
+      credentials,
+      caller,
+      clock,
+      settings: {
+        provisioning: configuration.provisioning,
+        buildRoot: join(workspace, ".clarity", "build"),
+        ...allowed,
+      },
+      fetchManifest: (url, signal) => fetchManifest(outbound, url, signal),
+      info: () => ({ version, pid: process.pid, startedAt, listen, mcpPath: "/mcp", notices: registry.notices }),
+    }
+    const gateway = own(
+      createGateway({
+        source: joinSources([supervision, fixedSource(controlServices(context))]),
+        authenticators: authToken === undefined ? [loopback()] : [bearerToken({ token: authToken })],
+        policy,
+        telemetry,
+        clock,
+        allowedHosts: [
+          ...configuration.allowedHosts,
+          ...(configuration.host === undefined ? [] : [configuration.host]),
+        ],
+        allowedOrigins: configuration.allowedOrigins,
+        info: { name: "clarity-runtime", version, title: "Clarity Runtime" },
+      }),
+    )
+
+    const app = new Hono<{ Variables: EdgeVariables }>()
+    app.route("/", pages({ edge: gateway.edge, supervision, info: context.info, isDraining: () => draining }))
+    app.use("/api/*", gateway.edge.guard())
+    app.route("/", controlApp(context))
+    app.all("/mcp", (c) => gateway.fetch(c.req.raw, c.env))
+    app.all("/mcp/*", (c) => gateway.fetch(c.req.raw, c.env))
+    app.notFound((c) =>
+      c.json({ error: `no such page: ${c.req.method} ${c.req.path.slice(0, 200)}`, code: "not_found" }, 404),
+    )
+    app.onError((error, c) => {
+      telemetry.record({
+        kind: "daemon.error",
+        level: "error",
+        message: `${c.req.method} ${c.req.path}: ${error.message}`,
+      })
+      return c.json({ error: "internal error", code: "internal" }, 500)
+    })
+
+    return {
+      fetch: async (request, env) => app.fetch(request, env as object),
+      gateway,
+      registry,
+      supervision,
+      listensAt: (url) => void (listen = url),
+      startDraining: () => void (draining = true),
+      [Symbol.asyncDispose]: () => disposeAll(owned),
+    }
+  } catch (error) {
+    await disposeAll(owned)
+    throw error
+  }
+}
+
+/** Last made, first disposed; one that fails does not keep the others. */
+async function disposeAll(owned: AsyncDisposable[]): Promise<void> {
+  const failures: unknown[] = []
+  for (const thing of owned.splice(0).toReversed()) {
+    try {
+      await thing[Symbol.asyncDispose]()
+    } catch (error) {
+      failures.push(error)
+    }
+  }
+  if (failures.length > 0) throw failures[0]
+}

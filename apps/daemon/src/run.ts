@@ -1,0 +1,54 @@
+import type { Configuration } from "./configuration.ts"
+import { createDaemon } from "./daemon.ts"
+import { registerExamples } from "./examples.ts"
+import { listen } from "./listen.ts"
+
+const drainMs = 25_000
+const stopMs = 30_000
+
+/** Runs the daemon until a signal: listens, tells where, drains. Resolves when everything has stopped. */
+export async function run(configuration: Configuration): Promise<void> {
+  const stopped = Promise.withResolvers<void>()
+  let stopping = false
+  const stop = (signal: NodeJS.Signals) => {
+    if (stopping) process.exit(signal === "SIGINT" ? 130 : 143) // asked twice: now
+    stopping = true
+    stopped.resolve()
+  }
+  process.on("SIGINT", stop)
+  process.on("SIGTERM", stop)
+
+  const daemon = await createDaemon(configuration)
+  try {
+    if (configuration.examples !== undefined)
+      await registerExamples(daemon.registry, configuration.examples, configuration.workspace)
+    const listening = await listen(daemon.fetch, configuration.host, configuration.port)
+    try {
+      const url = urlOf(configuration.host, listening.port)
+      daemon.listensAt(url)
+      announce(configuration, url)
+      await stopped.promise
+      process.stdout.write("clarityd is stopping: answers under way are finished first.\n")
+      setTimeout(() => process.exit(1), stopMs).unref()
+      daemon.startDraining()
+      daemon.gateway.drain()
+      await listening.drain(drainMs)
+    } finally {
+      await listening[Symbol.asyncDispose]()
+    }
+  } finally {
+    await daemon[Symbol.asyncDispose]()
+  }
+}
+
+function announce(configuration: Configuration, url: string): void {
+  const auth = configuration.authToken === undefined ? "this machine only (no token is set)" : "token required"
+  process.stdout.write(
+    `clarityd listens on ${url}\n  MCP endpoint  ${url}/mcp\n  status page   ${url}/status\n  callers       ${auth}\n`,
+  )
+}
+
+function urlOf(host: string | undefined, port: number): string {
+  if (host === undefined || host === "0.0.0.0" || host === "::") return `http://127.0.0.1:${port}`
+  return `http://${host.includes(":") ? `[${host}]` : host}:${port}`
+}
