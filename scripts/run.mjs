@@ -29,7 +29,11 @@ delete process.env.CLARITY_RUN_ARGS
 
 if (!Object.hasOwn(commands, command)) {
   const width = Math.max(...Object.keys(commands).map((name) => name.length))
-  console.error(`usage: node scripts/run.mjs <command> [args]\n\n${Object.entries(commands).map(([name, what]) => `  ${name.padEnd(width)}  ${what}`).join("\n")}`)
+  console.error(
+    `usage: node scripts/run.mjs <command> [args]\n\n${Object.entries(commands)
+      .map(([name, what]) => `  ${name.padEnd(width)}  ${what}`)
+      .join("\n")}`,
+  )
   process.exit(2)
 }
 
@@ -47,18 +51,32 @@ function hasPnpm() {
 }
 
 async function rerun() {
-  if (process.env.CLARITY_RUN_INNER) fail(`Node ${process.versions.node} is too old and no newer one could be had; install Node 24 and pnpm 10.`)
+  if (process.env.CLARITY_RUN_INNER)
+    fail(`Node ${process.versions.node} is too old and no newer one could be had; install Node 24 and pnpm 10.`)
   const own = currentNode() ? [] : ["-p", nodePackage]
-  if (!currentNode()) console.error(`Node ${process.versions.node} is too old for this project; using ${nodePackage} for this command.`)
-  const env = { ...process.env, CLARITY_RUN_INNER: "1", CLARITY_RUN_ARGS: JSON.stringify(args), npm_config_update_notifier: "false" }
-  process.exit(await run("npx", ["-y", ...own, "-p", pnpmPackage, "-c", `node "${fileURLToPath(import.meta.url)}" ${command}`], { env }))
+  if (!currentNode())
+    console.error(`Node ${process.versions.node} is too old for this project; using ${nodePackage} for this command.`)
+  const env = {
+    ...process.env,
+    CLARITY_RUN_INNER: "1",
+    CLARITY_RUN_ARGS: JSON.stringify(args),
+    npm_config_update_notifier: "false",
+  }
+  process.exit(
+    await run("npx", ["-y", ...own, "-p", pnpmPackage, "-c", `node "${fileURLToPath(import.meta.url)}" ${command}`], {
+      env,
+    }),
+  )
 }
 
 async function main() {
   // A nested npx would take these for its own options.
   for (const name of ["npm_config_call", "npm_config_package", "CLARITY_RUN_INNER"]) delete process.env[name]
   Object.assign(process.env, { TURBO_TELEMETRY_DISABLED: "1", DO_NOT_TRACK: "1", TURBO_NO_UPDATE_NOTIFIER: "1" })
-  const node = (file, ...more) => run(process.execPath, [join(root, file), ...more], { cwd: command === "ctl" || command === "start" ? invokedFrom() : root })
+  const node = (file, ...more) =>
+    run(process.execPath, [join(root, file), ...more], {
+      cwd: command === "ctl" || command === "start" ? invokedFrom() : root,
+    })
   const source = "--conditions=@clarity-runtime/source"
   await install()
   if (command !== "dev" && command !== "check") await build()
@@ -88,10 +106,15 @@ async function main() {
 /** Installs when the lock file is another than at the last install. */
 async function install() {
   const stamp = join(root, "node_modules", ".installed-lock")
-  const lock = createHash("sha256").update(readFileSync(join(root, "pnpm-lock.yaml"))).digest("hex")
+  const lock = createHash("sha256")
+    .update(readFileSync(join(root, "pnpm-lock.yaml")))
+    .digest("hex")
   if (existsSync(stamp) && readFileSync(stamp, "utf8") === lock) return
   console.error("Installing dependencies ...")
-  await must(run("pnpm", ["install", "--frozen-lockfile", "--prefer-offline", "--reporter=append-only"], { quiet: true }), "the installation")
+  await must(
+    run("pnpm", ["install", "--frozen-lockfile", "--prefer-offline", "--reporter=append-only"], { quiet: true }),
+    "the installation",
+  )
   mkdirSync(dirname(stamp), { recursive: true })
   writeFileSync(stamp, lock)
 }
@@ -101,7 +124,12 @@ async function build() {
   const turbo = join(root, "node_modules", "turbo", "bin", "turbo")
   const shown = command === "build" ? "new-only" : "errors-only"
   console.error("Building ...")
-  await must(run(process.execPath, [turbo, "run", "build", `--output-logs=${shown}`, "--log-prefix=task"], { quiet: command !== "build" }), "the build")
+  await must(
+    run(process.execPath, [turbo, "run", "build", `--output-logs=${shown}`, "--log-prefix=task"], {
+      quiet: command !== "build",
+    }),
+    "the build",
+  )
 }
 
 /** Where the person typed the command: relative paths and the default workspace are meant from there. */

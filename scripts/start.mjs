@@ -16,9 +16,13 @@ const folder = mkdtempSync(join(tmpdir(), "clarity-examples-"))
 const file = join(folder, "examples.json")
 writeFileSync(file, JSON.stringify({ services: manifests(units?.url) }, null, 2))
 
-const daemon = spawn(process.execPath, [join(root, "apps/daemon/bin/clarityd.js"), ...args, ...(asks ? [] : ["--examples", file])], {
-  stdio: ["inherit", "pipe", "inherit"],
-})
+const daemon = spawn(
+  process.execPath,
+  [join(root, "apps/daemon/bin/clarityd.js"), ...args, ...(asks ? [] : ["--examples", file])],
+  {
+    stdio: ["inherit", "pipe", "inherit"],
+  },
+)
 let told = false
 daemon.stdout.on("data", (chunk) => {
   process.stdout.write(chunk)
@@ -27,7 +31,9 @@ daemon.stdout.on("data", (chunk) => {
     told = true
     const port = new URL(url).port
     const ctl = port === "4707" ? "npm run -s ctl -- " : `CLARITYD_URL=${new URL(url).origin} npm run -s ctl -- `
-    process.stdout.write(`\nTry, in another terminal:\n  ${ctl}call units__convert --json '{"value": 26.2, "from": "mi", "to": "km"}'\n\n`)
+    process.stdout.write(
+      `\nTry, in another terminal:\n  ${ctl}call units__convert --json '{"value": 26.2, "from": "mi", "to": "km"}'\n\n`,
+    )
   }
 })
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => daemon.kill(signal))
@@ -41,7 +47,9 @@ daemon.on("close", (code, signal) => {
 async function startUnits() {
   for (let port = firstPort; port <= lastPort; port++) {
     if (await isUnits(port)) return { url: `http://127.0.0.1:${port}/mcp`, stop: () => {} }
-    const child = spawn(process.execPath, [join(root, "examples/units-http/server.js"), String(port)], { stdio: ["ignore", "pipe", "ignore"] })
+    const child = spawn(process.execPath, [join(root, "examples/units-http/server.js"), String(port)], {
+      stdio: ["ignore", "pipe", "ignore"],
+    })
     const url = await new Promise((resolve) => {
       child.stdout.once("data", (chunk) => resolve(String(chunk).trim()))
       child.once("exit", () => resolve(undefined))
@@ -73,7 +81,7 @@ function manifests(unitsUrl) {
   const notes = example("notes-stdio/server.js")
   return [
     manifest("sample", example("sample.clarity"), { type: "local_wasm", wasmPath: example("sample.wasm") }),
-    manifest("notes", notes, { type: "local_stdio", command: process.execPath, args: [notes] }),
+    manifest("notes", notes, { type: "local_stdio", command: "node", args: [notes] }),
     ...(unitsUrl ? [manifest("units", unitsUrl, { type: "remote_mcp", endpoint: unitsUrl })] : []),
   ]
 }
