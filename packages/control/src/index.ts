@@ -1,1 +1,7 @@
-export const control_is_not_written_yet = true
+export type { ControlContext, ControlSettings, OperationCaller, RuntimeInfo } from "./context.ts"
+export { controlApp, type ControlEnv } from "./http/app.ts"
+export { controlServices, type ControlService } from "./mcp/services.ts"
+export { openApiDocument } from "./openapi.ts"
+export { controlNamespace, operations, type OperationName, type Operations } from "./operations/table.ts"
+export type { Operation, ToolAnnotations, ToolBinding } from "./operation.ts"
+export { routes, streamRoutes, type Route } from "./routes.ts"

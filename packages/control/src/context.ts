@@ -1,0 +1,52 @@
+import type {
+  Caller,
+  Clock,
+  CredentialStore,
+  Principal,
+  Registry,
+  Supervision,
+  Telemetry,
+  Timeline,
+} from "@clarity-runtime/contracts"
+
+/** What the operations work on; everything stays the property of whoever hands it in. */
+export interface ControlContext {
+  readonly registry: Registry
+  readonly supervision: Supervision
+  readonly timeline: Timeline
+  readonly telemetry: Telemetry
+  readonly credentials: CredentialStore
+  readonly caller: Caller
+  readonly clock: Clock
+  info(): RuntimeInfo
+  readonly settings: ControlSettings
+  /** Reads a manifest from a URL, with every check of the outbound client. Absent: registering by URL is refused. */
+  fetchManifest?(url: string, signal: AbortSignal): Promise<unknown>
+}
+
+export interface RuntimeInfo {
+  readonly version: string
+  readonly pid: number
+  /** Epoch milliseconds. */
+  readonly startedAt: number
+  /** Where the daemon listens, as a person would type it: `http://127.0.0.1:4707`. */
+  readonly listen: string
+  readonly mcpPath: string
+  /** What an operator should know: a damaged file kept aside, a setting that was ignored. */
+  readonly notices: readonly string[]
+}
+
+export interface ControlSettings {
+  /** Registering by MCP tools and writing secrets are allowed (`CLARITY_ENABLE_MCP_PROVISIONING`). */
+  readonly provisioning: boolean
+  /** Folder of compiled modules (`.clarity/build`), absolute: the only place artefacts are ever deleted from. */
+  readonly buildRoot: string
+  /** Hosts remote services may live on (`CLARITY_REMOTE_ALLOWED_HOSTS`); absent: any. */
+  readonly allowedHosts?: readonly string[]
+}
+
+/** Who asks, and until when they are interested. */
+export interface OperationCaller {
+  readonly principal: Principal
+  readonly signal: AbortSignal
+}
