@@ -5,7 +5,16 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { systemClock } from "@clarity-runtime/contracts"
-import { connect, fixture, gone, lives, oddService, testServices, type Wire } from "../test-fixtures/harness.ts"
+import {
+  connect,
+  fixture,
+  gone,
+  hastyClock,
+  lives,
+  oddService,
+  testServices,
+  type Wire,
+} from "../test-fixtures/harness.ts"
 import { createLauncher, type Launcher } from "./launcher.ts"
 import { reapLeftovers } from "./leftovers.ts"
 import { cookieBearers, startTimeOf } from "./process-table.ts"
@@ -23,6 +32,7 @@ afterEach(async () => {
   await rm(stateDir, { recursive: true, force: true })
 })
 
+const hasty = () => testServices({ clock: hastyClock })
 const records = () => readdir(join(stateDir, "processes"))
 
 async function familyOf(wire: Wire): Promise<number[]> {
@@ -47,7 +57,7 @@ describe("ending a child", () => {
   })
 
   it("that ignores the end of its input and SIGTERM takes SIGKILL", async () => {
-    const wire = await connect(launcher, oddService("stubborn"))
+    const wire = await connect(launcher, oddService("stubborn"), hasty())
     await wire.ask("echo")
     await wire.transport[Symbol.asyncDispose]()
     expect(await wire.launched.child.ended).toMatch(/^was killed by SIGKILL/)
@@ -55,7 +65,7 @@ describe("ending a child", () => {
   })
 
   it("takes the stubborn descendants in its group and those that left it along", async () => {
-    const wire = await connect(launcher, oddService("plain"))
+    const wire = await connect(launcher, oddService("plain"), hasty())
     const family = await familyOf(wire)
     await wire.transport[Symbol.asyncDispose]()
     expect(family.filter((pid) => lives(pid))).toEqual([])
@@ -63,7 +73,7 @@ describe("ending a child", () => {
   })
 
   it("that crashed takes its descendants along, unasked", async () => {
-    const wire = await connect(launcher, oddService("plain"))
+    const wire = await connect(launcher, oddService("plain"), hasty())
     const family = await familyOf(wire)
     process.kill(wire.launched.child.pid, "SIGKILL")
     await wire.closed
@@ -74,7 +84,7 @@ describe("ending a child", () => {
 
   it("behind a wrapper script ends the program too", async () => {
     const args = [process.execPath, fixture("odd-server.mjs"), "stubborn"]
-    const wire = await connect(launcher, oddService("", { command: fixture("wrapper.sh"), args }))
+    const wire = await connect(launcher, oddService("", { command: fixture("wrapper.sh"), args }), hasty())
     const family = await familyOf(wire)
     expect(family).not.toContain(wire.launched.child.pid)
     await wire.transport[Symbol.asyncDispose]()
@@ -183,7 +193,7 @@ describe.runIf(linux)("reaping", () => {
   })
 
   it("happens by itself before a launcher's first start", async () => {
-    const wire = await connect(launcher, oddService("stubborn"))
+    const wire = await connect(launcher, oddService("stubborn"), hasty())
     const family = await familyOf(wire)
     const file = join(stateDir, "processes", `${wire.launched.child.pid}.json`)
     const record = JSON.parse(await readFile(file, "utf8")) as { owner: object }

@@ -6,6 +6,7 @@ import {
   parseManifest,
   systemClock,
   type BackendServices,
+  type Clock,
   type JsonObject,
 } from "@clarity-runtime/contracts"
 import type { Receiver, RpcMessage, Transport, TransportFailure } from "@clarity-runtime/mcp-peer"
@@ -56,6 +57,13 @@ export function testServices(words: Partial<BackendServices> = {}): BackendServi
     logged,
     ...words,
   }
+}
+
+/** Ten seconds pass in one. */
+export const hastyClock: Clock = {
+  now: () => Date.now(),
+  monotonic: () => performance.now() * 10,
+  sleep: (ms, signal) => systemClock.sleep(ms / 10, signal),
 }
 
 export interface Wire {
