@@ -1,1 +1,9 @@
-export const state_is_not_written_yet = true
+export { createCommitQueue, type CommitOptions, type CommitQueue } from "./commit-queue.ts"
+export { ensureDirectory } from "./directory.ts"
+export { createDocument, type Document, type DocumentOptions } from "./document.ts"
+export { nodeFileSystem, openFlags, type FileFacts, type FileSystem, type OpenFile } from "./file-system.ts"
+export { Damaged, readDurable, type DurableRead, type ReadDurableOptions } from "./read-durable.ts"
+export { safeWrite, type SafeWriteOptions, type Written } from "./safe-write.ts"
+export { sealedFile, type SealedContent, type SealedFile, type SealedFileOptions } from "./sealed-file.ts"
+export { errnoOf, isErrno, storageError } from "./storage-error.ts"
+export { lockWorkspace, type WorkspaceLockOptions } from "./workspace-lock.ts"
