@@ -6,10 +6,22 @@ import { describe, expect, it } from "vitest"
 const root = join(import.meta.dirname, "..")
 const engines = ["mcp-peer", "outbound", "state"]
 const rooms = [
-  "registry", "supervisor", "wasm-host", "process-host", "remote-proxy", "policy", "auth-providers", "telemetry",
-  "gateway", "control", "testkit",
+  "registry",
+  "supervisor",
+  "wasm-host",
+  "process-host",
+  "remote-proxy",
+  "policy",
+  "auth-providers",
+  "telemetry",
+  "gateway",
+  "control",
+  "testkit",
 ]
-const apps: Record<string, readonly string[] | "everything"> = { daemon: "everything", ctl: ["contracts", "control/client"] }
+const apps: Record<string, readonly string[] | "everything"> = {
+  daemon: "everything",
+  ctl: ["contracts", "control/client"],
+}
 const scope = "@clarity-runtime/"
 
 interface Package {
@@ -33,9 +45,11 @@ function sourcesOf(folder: string): string[] {
 
 function importsOf(file: string): string[] {
   const text = readFileSync(file, "utf8")
-  return [...text.matchAll(/(?:^|[\s;])(?:import|export)\s[^"'`;]*?from\s*["']([^"']+)["']|import\(\s*["']([^"']+)["']\s*\)|^import\s*["']([^"']+)["']/gm)].map(
-    (match) => (match[1] ?? match[2] ?? match[3]) as string,
-  )
+  return [
+    ...text.matchAll(
+      /(?:^|[\s;])(?:import|export)\s[^"'`;]*?from\s*["']([^"']+)["']|import\(\s*["']([^"']+)["']\s*\)|^import\s*["']([^"']+)["']/gm,
+    ),
+  ].map((match) => (match[1] ?? match[2] ?? match[3]) as string)
 }
 
 const isTest = (file: string) => file.endsWith(".test.ts")
@@ -58,11 +72,18 @@ describe("architecture", () => {
       const where = relative(root, file)
       for (const imported of importsOf(file)) {
         if (imported.startsWith(".") || imported.startsWith("node:")) continue
-        const bare = imported.split("/").slice(0, imported.startsWith("@") ? 2 : 1).join("/")
+        const bare = imported
+          .split("/")
+          .slice(0, imported.startsWith("@") ? 2 : 1)
+          .join("/")
         if (bare === `${scope}${name}`) continue
-        const declared = bare in dependencies || (isTest(file) && bare in devDependencies) || (isTest(file) && bare === "vitest")
+        const declared =
+          bare in dependencies || (isTest(file) && bare in devDependencies) || (isTest(file) && bare === "vitest")
         const peer = name === "testkit" && bare === "vitest"
-        expect(declared || peer, `${where} imports ${imported}, which packages/${name}/package.json does not declare`).toBe(true)
+        expect(
+          declared || peer,
+          `${where} imports ${imported}, which packages/${name}/package.json does not declare`,
+        ).toBe(true)
         if (!bare.startsWith(scope)) continue
         const other = bare.slice(scope.length)
         const fine = allowed(name).includes(other) || (other === "testkit" && isTest(file))
@@ -72,7 +93,9 @@ describe("architecture", () => {
   })
 
   it.each(packages)("packages/%s depends on no sibling", (name) => {
-    const own = Object.keys(packageAt(`packages/${name}`).dependencies).filter((dependency) => dependency.startsWith(scope))
+    const own = Object.keys(packageAt(`packages/${name}`).dependencies).filter((dependency) =>
+      dependency.startsWith(scope),
+    )
     for (const dependency of own) expect(allowed(name)).toContain(dependency.slice(scope.length))
   })
 
@@ -88,19 +111,30 @@ describe("architecture", () => {
   })
 
   it("the gateway brings hono, valibot and contracts, and nothing that runs services", () => {
-    expect(Object.keys(packageAt("packages/gateway").dependencies).sort()).toEqual([`${scope}contracts`, "hono", "valibot"])
+    expect(Object.keys(packageAt("packages/gateway").dependencies).sort()).toEqual([
+      `${scope}contracts`,
+      "hono",
+      "valibot",
+    ])
   })
 
   it("no package but outbound makes HTTP requests of its own", () => {
     for (const name of packages.filter((name) => name !== "outbound" && name !== "testkit")) {
-      for (const file of sourcesOf(`packages/${name}`).filter((source) => !isTest(source) && !source.endsWith("control/src/client.ts"))) {
-        expect(importsOf(file).filter((imported) => /^(?:undici|node:https?2?)$/.test(imported)), relative(root, file)).toEqual([])
+      for (const file of sourcesOf(`packages/${name}`).filter(
+        (source) => !isTest(source) && !source.endsWith("control/src/client.ts"),
+      )) {
+        expect(
+          importsOf(file).filter((imported) => /^(?:undici|node:https?2?)$/.test(imported)),
+          relative(root, file),
+        ).toEqual([])
       }
     }
   })
 
   it("no source file has grown past 400 lines", () => {
-    const files = [...packages.map((name) => `packages/${name}`), ...appFolders.map((name) => `apps/${name}`)].flatMap(sourcesOf)
+    const files = [...packages.map((name) => `packages/${name}`), ...appFolders.map((name) => `apps/${name}`)].flatMap(
+      sourcesOf,
+    )
     const long = files.filter((file) => !isTest(file) && readFileSync(file, "utf8").split("\n").length > 400)
     expect(long.map((file) => relative(root, file))).toEqual([])
   })

@@ -21,7 +21,8 @@ const echo: FakeService = {
   tools: {
     say: (args) => ({ content: [{ type: "text", text: String(args["text"]) }], unknownField: { kept: true } }),
     count: async function* () {
-      for (let i = 1; i <= 3; i++) yield { method: "notifications/progress", params: { progressToken: "t", progress: i } }
+      for (let i = 1; i <= 3; i++)
+        yield { method: "notifications/progress", params: { progressToken: "t", progress: i } }
       return { content: [{ type: "text", text: "counted" }] }
     },
     fail: () => {
@@ -38,7 +39,10 @@ async function legacyClient(at: Served, capabilities = {}, path = ""): Promise<L
 }
 
 async function modernClient(at: Served, capabilities = {}, path = ""): Promise<ModernClient> {
-  const client = new ModernClient({ name: "test", version: "1" }, { capabilities, versionNegotiation: { mode: "auto" } })
+  const client = new ModernClient(
+    { name: "test", version: "1" },
+    { capabilities, versionNegotiation: { mode: "auto" } },
+  )
   await client.connect(new ModernTransport(new URL(at.url + path)))
   open.push({ [Symbol.asyncDispose]: () => client.close() })
   return client
@@ -48,8 +52,14 @@ describe("one endpoint, both eras", () => {
   it("serves an official client of the legacy era", async () => {
     const at = await start([echo])
     const client = await legacyClient(at)
-    expect((await client.listTools()).tools.map((tool) => tool.name)).toEqual(["echo__say", "echo__count", "echo__fail"])
-    expect(await client.callTool({ name: "echo__say", arguments: { text: "hello" } })).toMatchObject({ content: [{ text: "hello" }] })
+    expect((await client.listTools()).tools.map((tool) => tool.name)).toEqual([
+      "echo__say",
+      "echo__count",
+      "echo__fail",
+    ])
+    expect(await client.callTool({ name: "echo__say", arguments: { text: "hello" } })).toMatchObject({
+      content: [{ text: "hello" }],
+    })
     await client.ping()
   })
 
@@ -58,14 +68,18 @@ describe("one endpoint, both eras", () => {
     const client = await modernClient(at)
     expect(client.getProtocolEra()).toBe("modern")
     expect((await client.listTools()).tools.map((tool) => tool.name)).toContain("echo__say")
-    expect(await client.callTool({ name: "echo__say", arguments: { text: "hello" } })).toMatchObject({ content: [{ text: "hello" }] })
+    expect(await client.callTool({ name: "echo__say", arguments: { text: "hello" } })).toMatchObject({
+      content: [{ text: "hello" }],
+    })
   })
 
   it("serves one service under its own names", async () => {
     const at = await start([echo])
     for (const client of [await legacyClient(at, {}, "/echo"), await modernClient(at, {}, "/echo")]) {
       expect((await client.listTools()).tools.map((tool) => tool.name)).toEqual(["say", "count", "fail"])
-      expect(await client.callTool({ name: "say", arguments: { text: "x" } })).toMatchObject({ content: [{ text: "x" }] })
+      expect(await client.callTool({ name: "say", arguments: { text: "x" } })).toMatchObject({
+        content: [{ text: "x" }],
+      })
     }
     expect((await at.post({ jsonrpc: "2.0", id: 1, method: "ping" }, {}, "/nobody")).status).toBe(404)
   })
@@ -77,14 +91,21 @@ describe("one endpoint, both eras", () => {
     const more = await modern(at, "tools/call", { name: "echo__count" })
     expect(more.headers.get("content-type")).toBe("text/event-stream")
     const parts = await messages(more)
-    expect(parts.map((part) => part["method"] ?? "result")).toEqual([...Array(3).fill("notifications/progress"), "result"])
+    expect(parts.map((part) => part["method"] ?? "result")).toEqual([
+      ...Array(3).fill("notifications/progress"),
+      "result",
+    ])
     expect(parts.at(-1)?.["result"]).toMatchObject({ resultType: "complete", content: [{ text: "counted" }] })
   })
 
   it("keeps fields it does not know and numbers a double cannot hold", async () => {
-    const at = await start([{ namespace: "n", tools: { same: (args) => ({ content: [], structuredContent: args, vendor: 1 }) } }])
+    const at = await start([
+      { namespace: "n", tools: { same: (args) => ({ content: [], structuredContent: args, vendor: 1 }) } },
+    ])
     const text = `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"n__same","arguments":{"big":12345678901234567890,"x":1.5}}}`
-    expect(await (await at.post(text)).text()).toContain(`"structuredContent":{"big":12345678901234567890,"x":1.5},"vendor":1`)
+    expect(await (await at.post(text)).text()).toContain(
+      `"structuredContent":{"big":12345678901234567890,"x":1.5},"vendor":1`,
+    )
   })
 
   it("never shows a stranger's exception", async () => {
@@ -126,7 +147,11 @@ describe("input requests cross the eras", () => {
           inputRequests: {
             who: {
               method: "elicitation/create",
-              params: { mode: "form", message: "Who?", requestedSchema: { type: "object", properties: { name: { type: "string" } } } },
+              params: {
+                mode: "form",
+                message: "Who?",
+                requestedSchema: { type: "object", properties: { name: { type: "string" } } },
+              },
             },
           },
         }
@@ -160,7 +185,11 @@ describe("input requests cross the eras", () => {
     const state = asked?.["result"].requestState as string
     expect(state).not.toContain("step-1")
     const retry = async (params: Record<string, unknown>) =>
-      (await messages(await modern(at, "tools/call", { name: "ask__name", arguments: { a: 1 }, requestState: state, ...params })))[0]
+      (
+        await messages(
+          await modern(at, "tools/call", { name: "ask__name", arguments: { a: 1 }, requestState: state, ...params }),
+        )
+      )[0]
     expect(await retry({})).toMatchObject({ result: { resultType: "complete" } })
     expect(await retry({ arguments: { a: 2 } })).toMatchObject({ error: { code: -32602 } })
     expect(await retry({ requestState: `${state.slice(0, -2)}AA` })).toMatchObject({ error: { code: -32602 } })
@@ -175,7 +204,8 @@ describe("input requests cross the eras", () => {
         face: { tools: [{ name: "wait", inputSchema: { type: "object" } }] },
         parks: (state) => state === parked,
         async *call({ params }) {
-          if (params["requestState"] !== undefined) return { content: [{ type: "text", text: String(params["requestState"]) }] }
+          if (params["requestState"] !== undefined)
+            return { content: [{ type: "text", text: String(params["requestState"]) }] }
           parked = "handle-1"
           return { resultType: "input_required", requestState: parked, inputRequests: {} }
         },
@@ -184,7 +214,7 @@ describe("input requests cross the eras", () => {
     const [asked] = await messages(await modern(at, "tools/call", { name: "p__wait" }))
     expect(at.policy.suspended).toBe(1)
     expect(at.policy.settled).toEqual([])
-    const { requestState } = asked?.["result"]
+    const requestState = asked?.["result"].requestState as string
     const [done] = await messages(await modern(at, "tools/call", { name: "p__wait", requestState, inputResponses: {} }))
     expect(done?.["result"]).toMatchObject({ content: [{ text: "handle-1" }] })
     expect(at.policy.suspended).toBe(0)
@@ -203,7 +233,9 @@ describe("hanging up", () => {
           forever: async function* (_args, { signal }) {
             yield { method: "notifications/progress", params: { progressToken: 1, progress: 1 } }
             began.resolve()
-            await new Promise<void>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)))
+            await new Promise<void>((_, reject) =>
+              signal.addEventListener("abort", () => reject(signal.reason as Error)),
+            )
             return {}
           },
         },
@@ -242,6 +274,8 @@ describe("hanging up", () => {
     controller.abort()
     await refused
     await expect.poll(() => at.policy.settled.map(({ kind }) => kind)).toEqual(["cancelled"])
-    expect(await client.callTool({ name: "echo__say", arguments: { text: "still here" } })).toMatchObject({ content: [{ text: "still here" }] })
+    expect(await client.callTool({ name: "echo__say", arguments: { text: "still here" } })).toMatchObject({
+      content: [{ text: "still here" }],
+    })
   })
 })

@@ -1,4 +1,10 @@
-import { ClarityError, type ClientProfile, type JsonObject, type Principal } from "@clarity-runtime/contracts"
+import {
+  ClarityError,
+  type ClientProfile,
+  type JsonObject,
+  type Principal,
+  type ServiceView,
+} from "@clarity-runtime/contracts"
 import type { Core } from "./call.ts"
 import type { CatalogView } from "./catalog/view.ts"
 import { unknownResource } from "./unknown.ts"
@@ -24,22 +30,22 @@ export async function watchResource(core: Core, watch: ResourceWatch): Promise<v
   if (core.policy.visible?.(watch.principal, found.service, "resource", found.uri) === false)
     throw unknownResource(watch.uri)
   await new Promise<void>((resolve, reject) => {
-    void keepWatching(core, watch, found.service.id, found.uri, resolve).catch(reject)
+    void keepWatching(core, watch, found, resolve).catch(reject)
   })
 }
 
 async function keepWatching(
   core: Core,
   watch: ResourceWatch,
-  service: string,
-  own: string,
+  { service, uri: own }: { service: ServiceView; uri: string },
   begun: () => void,
 ): Promise<void> {
+  const uris = watch.view.urisOf(service)
   let first = true
   while (!watch.signal.aborted) {
     const { principal, client, session, signal } = watch
     try {
-      const lease = await core.source.acquire(service, { principal, client, session, signal })
+      const lease = await core.source.acquire(service.id, { principal, client, session, signal })
       try {
         if (lease.backend.watch === undefined) throw unsubscribable(watch.uri)
         for await (const change of lease.backend.watch({ resources: [own] }, signal)) {
@@ -47,7 +53,10 @@ async function keepWatching(
           if (change.kind === "watching") begun()
           first = false
           // Something may have changed while nobody was watching, but nothing says so: only real news is passed on.
-          if (change.kind === "resource") watch.updated({ ...change.params, uri: watch.uri })
+          // An upstream may name a part of what is watched (MCP, resources: subscriptions).
+          if (change.kind === "resource" && change.uri.startsWith(own)) {
+            watch.updated({ ...change.params, uri: uris.out(change.uri) })
+          }
         }
       } finally {
         lease.release()

@@ -75,7 +75,11 @@ export function fake(service: FakeService): FixedService {
     async [Symbol.asyncDispose]() {},
   }
   return {
-    definition: { id: `svc_${service.namespace}`, namespace: service.namespace, manifest: manifest(service.namespace, service.prefix) },
+    definition: {
+      id: `svc_${service.namespace}`,
+      namespace: service.namespace,
+      manifest: manifest(service.namespace, service.prefix),
+    },
     backend,
     interface: face,
   }
@@ -133,7 +137,9 @@ export async function served(services: readonly FakeService[], options: Partial<
     ...options,
   })
   const server = await new Promise<ReturnType<typeof serve>>((resolve) => {
-    const made = serve({ fetch: (request, env) => gateway.fetch(request, env), port: 0, hostname: "127.0.0.1" }, () => resolve(made))
+    const made = serve({ fetch: (request, env) => gateway.fetch(request, env), port: 0, hostname: "127.0.0.1" }, () =>
+      resolve(made),
+    )
   })
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`
   return {
@@ -163,21 +169,33 @@ export const modernMeta = {
 }
 
 /** Sends one modern request with the headers it needs. */
-export function modern(at: Served, method: string, params: Record<string, unknown> = {}, extra: { meta?: object; headers?: Record<string, string>; path?: string } = {}): Promise<Response> {
+export function modern(
+  at: Served,
+  method: string,
+  params: Record<string, unknown> = {},
+  extra: { meta?: object; headers?: Record<string, string>; path?: string } = {},
+): Promise<Response> {
   const named = params["name"] ?? params["uri"]
   const headers = {
     "mcp-protocol-version": "2026-07-28",
     "mcp-method": method,
-    ...(["tools/call", "prompts/get", "resources/read"].includes(method) && typeof named === "string" ? { "mcp-name": named } : {}),
+    ...(["tools/call", "prompts/get", "resources/read"].includes(method) && typeof named === "string"
+      ? { "mcp-name": named }
+      : {}),
     ...extra.headers,
   }
-  return at.post({ jsonrpc: "2.0", id: 1, method, params: { ...params, _meta: { ...modernMeta, ...extra.meta } } }, headers, extra.path)
+  return at.post(
+    { jsonrpc: "2.0", id: 1, method, params: { ...params, _meta: { ...modernMeta, ...extra.meta } } },
+    headers,
+    extra.path,
+  )
 }
 
 /** The messages of an answer, whether JSON or a stream. */
 export async function messages(response: Response): Promise<Record<string, any>[]> {
   const text = await response.text()
-  if (response.headers.get("content-type")?.startsWith("text/event-stream") !== true) return text === "" ? [] : [JSON.parse(text)]
+  if (response.headers.get("content-type")?.startsWith("text/event-stream") !== true)
+    return text === "" ? [] : [JSON.parse(text)]
   return text
     .split("\n")
     .filter((line) => line.startsWith("data: "))

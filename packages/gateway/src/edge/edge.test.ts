@@ -26,7 +26,12 @@ afterAll(() => at[Symbol.asyncDispose]())
 const ping = { jsonrpc: "2.0", id: 1, method: "ping" }
 const status = async (body: unknown, headers?: Record<string, string>) => (await at.post(body, headers)).status
 
-async function refusedAs(body: unknown, http: number, code: number, headers?: Record<string, string>): Promise<Record<string, any>> {
+async function refusedAs(
+  body: unknown,
+  http: number,
+  code: number,
+  headers?: Record<string, string>,
+): Promise<Record<string, any>> {
   const response = await at.post(body, headers)
   const [answer] = await messages(response)
   expect({ http: response.status, code: answer?.["error"]?.code }).toEqual({ http, code })
@@ -47,10 +52,15 @@ function raw(text: string): Promise<string> {
 }
 
 describe("the gate", () => {
-  it.each(["https://evil.example", "http://localhost.evil.com", "http://127.0.0.1.evil.com", "http://localhost@evil.com", "null", "http://127.0.0.1:1", "file://"])(
-    "refuses Origin %s",
-    async (origin) => expect(await status(ping, { origin })).toBe(403),
-  )
+  it.each([
+    "https://evil.example",
+    "http://localhost.evil.com",
+    "http://127.0.0.1.evil.com",
+    "http://localhost@evil.com",
+    "null",
+    "http://127.0.0.1:1",
+    "file://",
+  ])("refuses Origin %s", async (origin) => expect(await status(ping, { origin })).toBe(403))
   it("lets its own origin, named origins and clients without one in", async () => {
     expect(await status(ping, { origin: new URL(at.url).origin })).toBe(200)
     expect(await status(ping, { origin: "https://app.example" })).toBe(200)
@@ -58,14 +68,18 @@ describe("the gate", () => {
   })
   it("refuses foreign, missing and doubled Host headers", async () => {
     const post = (hosts: string) =>
-      raw(`POST /mcp HTTP/1.1\r\n${hosts}Content-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}`)
+      raw(
+        `POST /mcp HTTP/1.1\r\n${hosts}Content-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}`,
+      )
     expect(await post("Host: evil.example\r\n")).toMatch(/^HTTP\/1\.1 403 /)
     expect(await post("Host: 127.0.0.1:80@evil.example\r\n")).toMatch(/^HTTP\/1\.1 4\d\d /)
     expect(await post("Host: localhost\r\nHost: localhost\r\n")).toMatch(/^HTTP\/1\.1 400 /)
     expect(await post("")).toMatch(/^HTTP\/1\.1 400 /)
   })
   it("refuses cross-site requests of browsers that send no Origin", async () => {
-    const answer = await raw("GET /mcp HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\nConnection: close\r\n\r\n")
+    const answer = await raw(
+      "GET /mcp HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\nConnection: close\r\n\r\n",
+    )
     expect(answer).toMatch(/^HTTP\/1\.1 403 /)
   })
   it("survives a request line that is no URL", async () => {
@@ -88,24 +102,38 @@ describe("the gate", () => {
 })
 
 describe("the body", () => {
-  it.each(["", "{", "{} x", "\uFEFF{}", "{'a':1}", '{"a":NaN}', '{"jsonrpc":"2.0",}'])("refuses %j as no JSON", (text) =>
-    refusedAs(text, 400, -32700),
+  it.each(["", "{", "{} x", "\uFEFF{}", "{'a':1}", '{"a":NaN}', '{"jsonrpc":"2.0",}'])(
+    "refuses %j as no JSON",
+    async (text) => {
+      await refusedAs(text, 400, -32700)
+    },
   )
   it("refuses bytes that are not UTF-8", async () => {
-    const body = Buffer.concat([Buffer.from('{"jsonrpc":"2.0","id":1,"method":"'), Buffer.from([0xff]), Buffer.from('"}')])
+    const body = Buffer.concat([
+      Buffer.from('{"jsonrpc":"2.0","id":1,"method":"'),
+      Buffer.from([0xff]),
+      Buffer.from('"}'),
+    ])
     const response = await fetch(at.url, { method: "POST", headers: { "content-type": "application/json" }, body })
     expect(response.status).toBe(400)
     expect(await response.json()).toMatchObject({ error: { code: -32700 } })
   })
   it.each([
     ["the same key twice", '{"jsonrpc":"2.0","id":1,"method":"ping","method":"tools/call"}'],
-    ["the same key twice, once escaped", '{"jsonrpc":"2.0","id":1,"method":"x","params":{"name":"a","n\\u0061me":"b"}}'],
+    [
+      "the same key twice, once escaped",
+      '{"jsonrpc":"2.0","id":1,"method":"x","params":{"name":"a","n\\u0061me":"b"}}',
+    ],
     ["65 levels", "[".repeat(65) + "]".repeat(65)],
     ["far too many levels", "[".repeat(30_000)],
-  ])("refuses %s", (_what, text) => refusedAs(text, 400, -32600))
+  ])("refuses %s", async (_what, text) => {
+    await refusedAs(text, 400, -32600)
+  })
   it("refuses more items than its bound", async () => {
     const wide = await served([], { maxBodyBytes: 1 << 20 })
-    const response = await wide.post(`{"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":[${"1,".repeat(100_001)}1]}}`)
+    const response = await wide.post(
+      `{"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":[${"1,".repeat(100_001)}1]}}`,
+    )
     expect(response.status).toBe(400)
     await wide[Symbol.asyncDispose]()
   })
@@ -117,7 +145,12 @@ describe("the body", () => {
     const stream = new ReadableStream({
       pull: (controller) => controller.enqueue(new TextEncoder().encode("x".repeat(40_000))),
     })
-    const init = { method: "POST", headers: { "content-type": "application/json" }, body: stream, duplex: "half" } as RequestInit
+    const init = {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: stream,
+      duplex: "half",
+    } as RequestInit
     expect((await fetch(at.url, init)).status).toBe(413)
   })
 })
@@ -138,8 +171,12 @@ describe("the envelope", () => {
     [{ ...ping, method: "m".repeat(257) }],
     [{ ...ping, params: [] }],
     [{ ...ping, params: "x" }],
-  ])("refuses %j", (message) => refusedAs(message, 400, -32600))
-  it("refuses an id that a double would change", () => refusedAs('{"jsonrpc":"2.0","id":9007199254740993,"method":"ping"}', 400, -32600))
+  ])("refuses %j", async (message) => {
+    await refusedAs(message, 400, -32600)
+  })
+  it("refuses an id that a double would change", async () => {
+    await refusedAs('{"jsonrpc":"2.0","id":9007199254740993,"method":"ping"}', 400, -32600)
+  })
   it("names the request an error belongs to when it can be read", async () => {
     expect(await refusedAs({ ...ping, id: 77, params: [] }, 400, -32600)).toMatchObject({ id: 77 })
   })
@@ -151,7 +188,9 @@ describe("the envelope", () => {
     const response = await at.post({ jsonrpc: "2.0", method: "notifications/initialized" })
     expect([response.status, await response.text()]).toEqual([202, ""])
   })
-  it("refuses a response nobody asked for", () => refusedAs({ jsonrpc: "2.0", id: 1, result: {} }, 400, -32600))
+  it("refuses a response nobody asked for", async () => {
+    await refusedAs({ jsonrpc: "2.0", id: 1, result: {} }, 400, -32600)
+  })
   it("knows no session but its own", async () => {
     expect(await status(ping, { "mcp-session-id": "made-up" })).toBe(404)
   })
@@ -162,7 +201,11 @@ describe("the envelope", () => {
   it("accepts batches from clients of 2025-03-26 only", async () => {
     const batch = [ping, { ...ping, id: 2 }, { jsonrpc: "2.0", method: "notifications/initialized" }, 5]
     const response = await at.post(batch, { "mcp-protocol-version": "2025-03-26" })
-    expect(await response.json()).toMatchObject([{ id: 1, result: {} }, { id: 2, result: {} }, { error: { code: -32600 } }])
+    expect(await response.json()).toMatchObject([
+      { id: 1, result: {} },
+      { id: 2, result: {} },
+      { error: { code: -32600 } },
+    ])
     await refusedAs(batch, 400, -32600, { "mcp-protocol-version": "2025-06-18" })
   })
 })
@@ -184,13 +227,21 @@ describe("headers of the modern era", () => {
     expect(response.status).toBe(200)
   })
   it("names the versions it serves", async () => {
-    const body = { ...ping, params: { _meta: { ...modernMeta, "io.modelcontextprotocol/protocolVersion": "2099-01-01" } } }
+    const body = {
+      ...ping,
+      params: { _meta: { ...modernMeta, "io.modelcontextprotocol/protocolVersion": "2099-01-01" } },
+    }
     const response = await at.post(body, { "mcp-protocol-version": "2099-01-01", "mcp-method": "ping" })
     expect(response.status).toBe(400)
-    expect(await response.json()).toMatchObject({ error: { code: -32022, data: { supported: ["2026-07-28"], requested: "2099-01-01" } } })
+    expect(await response.json()).toMatchObject({
+      error: { code: -32022, data: { supported: ["2026-07-28"], requested: "2099-01-01" } },
+    })
   })
   it("wants the envelope whole", async () => {
-    const response = await at.post({ ...ping, method: "tools/list" }, { "mcp-protocol-version": "2026-07-28", "mcp-method": "tools/list" })
+    const response = await at.post(
+      { ...ping, method: "tools/list" },
+      { "mcp-protocol-version": "2026-07-28", "mcp-method": "tools/list" },
+    )
     expect(response.status).toBe(400)
     expect(await response.json()).toMatchObject({ error: { code: -32602 } })
   })
