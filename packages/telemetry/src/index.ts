@@ -1,1 +1,6 @@
-export const telemetry_is_not_written_yet = true
+export { createTelemetry, type RuntimeTelemetry, type TelemetryOptions } from "./telemetry.ts"
+export type { CallStats } from "./call-stats.ts"
+export type { DeliveryState, TelemetryItem, TelemetrySink } from "./delivery.ts"
+export type { LogBounds } from "./service-log.ts"
+export { ndjsonSink, readSegments, type NdjsonSinkOptions } from "./ndjson-sink.ts"
+export { redact } from "./redact.ts"
