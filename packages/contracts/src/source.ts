@@ -64,6 +64,9 @@ export interface AcquireContext {
 /** The right to use a backend; it stays open until the last lease on it is disposed. Disposing twice does nothing. */
 export interface Lease {
   readonly backend: Backend
-  /** The upstream failed in a way that makes this instance useless (it died, it lost its session): replace it. */
-  release(outcome?: "broken"): void
+  /**
+   * `ok`: the upstream answered, which is a sign of life. `broken`: it failed in a way that makes this instance useless
+   * (it died, it lost its session): replace it.
+   */
+  release(outcome?: "ok" | "broken"): void
 }

@@ -1,1 +1,3 @@
-export const supervisor_is_not_written_yet = true
+export { createSupervisor, type SupervisorParts } from "./supervisor.ts"
+export { defaultBounds, type SupervisorOptions } from "./options.ts"
+export { mayMove, transitions } from "./transitions.ts"
