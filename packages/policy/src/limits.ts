@@ -32,7 +32,7 @@ const limitsSchema = v.strictObject({
     v.strictObject({
       ...originLimits,
       /** Hosts endpoints may lie at; absent: every host. See `hostAllowed`. */
-      allowedHosts: v.optional(v.array(v.string())),
+      allowedHosts: v.optional(v.pipe(v.array(v.string()), v.readonly())),
     }),
   ),
   /** Where a manifest is silent about a `local_stdio` service. */
@@ -56,7 +56,7 @@ const limitsSchema = v.strictObject({
 })
 
 /** Bounds where a manifest says nothing, and those no manifest can lift. Every field has a default. */
-export type PolicyLimits = v.InferInput<typeof limitsSchema>
+export type PolicyLimits = v.InferOutput<typeof limitsSchema>
 
 export interface InFlightBounds {
   readonly perPrincipal: number
