@@ -5,6 +5,7 @@ import type { Clock } from "@clarity-runtime/contracts"
 import type { Guard } from "./guard.ts"
 import type { StdioEntry } from "./inherited-files.ts"
 import type { ProcessRecords } from "./leftovers.ts"
+import { endFamily } from "./process-family.ts"
 import { groupGone, killTree, signalGroup, signalProcess } from "./process-group.ts"
 import { startTimeOf, type ProcessEntry } from "./process-table.ts"
 
@@ -95,22 +96,9 @@ export async function startChild(options: ChildOptions, household: Household): P
 
   /** Ends those who left the group (browsers and daemons do) but carry the cookie. */
   async function endStrays(): Promise<boolean> {
-    const strays = async (signal: NodeJS.Signals | undefined) => {
-      const found = (await household.bearers()).filter((bearer) => bearer.cookie === cookie)
-      for (const stray of found) if (signal) signalProcess(stray.pid, signal)
-      return found.length
-    }
-    let left = await strays("SIGTERM")
-    for (let waited = 0; left > 0 && waited < 1000; waited += 100) {
-      await clock.sleep(100)
-      left = await strays(undefined)
-    }
-    for (let round = 0; left > 0 && round < 20; round++) {
-      await strays("SIGKILL")
-      await clock.sleep(10 * round)
-      left = await strays(undefined)
-    }
-    return left === 0
+    const find = async () =>
+      (await household.bearers()).filter((bearer) => bearer.cookie === cookie).map((bearer) => bearer.pid)
+    return (await endFamily(find, signalProcess, clock)).left === 0
   }
 
   async function end(patience: "graceful" | "now"): Promise<void> {

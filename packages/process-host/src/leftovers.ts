@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { systemClock, type Clock } from "@clarity-runtime/contracts"
 import * as v from "valibot"
+import { endFamily } from "./process-family.ts"
 import { signalGroup, signalProcess } from "./process-group.ts"
 import { cookieBearers, startTimeOf } from "./process-table.ts"
 
@@ -43,8 +44,6 @@ export interface Reaped {
   readonly processes: number
 }
 
-const termMs = 1000
-
 /**
  * Ends what an earlier daemon left running in this state directory: SIGTERM, one second, SIGKILL. Touches a process
  * only when it carries the recorded cookie in its environment, and a group only when its leader has the recorded start
@@ -64,43 +63,25 @@ export async function reapLeftovers(stateDir: string, clock: Clock = systemClock
   }
   if (files.length === 0) return { services: [], processes: 0 }
 
-  const services = new Set<string>()
-  const seen = new Set<number>()
-  let left = await end(orphans, "SIGTERM", services, seen)
-  const deadline = clock.monotonic() + termMs
-  while (left > 0 && clock.monotonic() < deadline) {
-    await clock.sleep(50)
-    left = await end(orphans, undefined, services, seen)
+  const owners = new Map<number, ProcessRecord>()
+  const find = async () => {
+    const bearers = orphans.size === 0 ? [] : await cookieBearers()
+    return bearers.flatMap(({ pid, cookie }) => {
+      const record = orphans.get(cookie)
+      if (!record || pid === process.pid) return []
+      owners.set(pid, record)
+      return [pid]
+    })
   }
-  for (let round = 0; left > 0 && round < 20; round++) {
-    await end(orphans, "SIGKILL", services, seen)
-    await clock.sleep(10 * round)
-    left = await end(orphans, undefined, services, seen)
-  }
+  const leaders = new Set<number>()
+  for (const { pid, startTime } of orphans.values()) if ((await startTimeOf(pid)) === startTime) leaders.add(pid)
+  const send = (pid: number, signal: NodeJS.Signals) =>
+    leaders.has(pid) ? signalGroup(pid, signal) : signalProcess(pid, signal)
+  const { found, left } = await endFamily(find, send, clock)
   // What could not be ended keeps its record, for the next start to try again.
   if (left === 0) await Promise.all(files.map((file) => rm(file, { force: true }).catch(() => undefined)))
-  return { services: [...services].sort(), processes: seen.size }
-}
-
-async function end(
-  orphans: ReadonlyMap<string, ProcessRecord>,
-  signal: NodeJS.Signals | undefined,
-  services: Set<string>,
-  seen: Set<number>,
-): Promise<number> {
-  let found = 0
-  if (orphans.size === 0) return found
-  for (const { pid, cookie } of await cookieBearers()) {
-    const record = orphans.get(cookie)
-    if (!record || pid === process.pid) continue
-    found += 1
-    seen.add(pid)
-    services.add(record.service)
-    if (signal === undefined) continue
-    if (pid === record.pid && (await startTimeOf(pid)) === record.startTime) signalGroup(pid, signal)
-    else signalProcess(pid, signal)
-  }
-  return found
+  const services = new Set([...found].flatMap((pid) => owners.get(pid)?.service ?? []))
+  return { services: [...services].sort(), processes: found.size }
 }
 
 async function readRecord(path: string): Promise<ProcessRecord | undefined> {

@@ -144,7 +144,7 @@ describe("kill -9 of the daemon", () => {
   }
 
   it.runIf(process.platform !== "win32")("leaves nothing: the guard ends even stubborn children", async () => {
-    const pids = await killedHost("", false)
+    const pids = await killedHost(stateDir, false)
     const bound = linux ? pids : pids.slice(0, 2)
     await Promise.all(bound.map(gone))
     expect(bound.filter((pid) => lives(pid))).toEqual([])

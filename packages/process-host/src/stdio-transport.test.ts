@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { ClarityError, systemClock } from "@clarity-runtime/contracts"
 import { TransportError } from "@clarity-runtime/mcp-peer"
-import { connect, gone, lives, oddService, testServices } from "../test-fixtures/harness.ts"
+import { connect, gone, hastyClock, lives, oddService, testServices } from "../test-fixtures/harness.ts"
 import { createLauncher, type Launcher } from "./launcher.ts"
 
 let launcher: Launcher
@@ -22,6 +22,46 @@ describe("a child that dies", () => {
     expect(services.logged.filter(({ stream }) => stream === "stderr").map(({ text }) => text)).toContain(
       "    at load (/srv/secret/place.js:1:1)",
     )
+  })
+
+  it("before it has read anything, still tells how", async () => {
+    for (let round = 0; round < 20; round++) {
+      const origin = { command: "/bin/sh", args: ["-c", "echo no licence >&2; exit 9"] }
+      const wire = await connect(launcher, oddService("", origin))
+      void wire.transport.send({ jsonrpc: "2.0", id: 1, method: "x", params: { text: "x".repeat(200_000) } }, {})
+      const failure = await wire.closed
+      expect(failure?.error.message).toBe('service "odd": its process exited with code 9 before it answered')
+      expect(failure?.error.data.reason).toBe("no licence")
+    }
+  })
+
+  it.each([
+    ["output", "exec >&-; sleep 1000"],
+    ["input", "exec <&-; sleep 1000"],
+  ])("only in that it closed its %s, is given up", async (which, script) => {
+    const service = oddService("", { command: "/bin/sh", args: ["-c", script] })
+    const wire = await connect(launcher, service, testServices({ clock: hastyClock }))
+    const stop = new AbortController()
+    const talk = async () => {
+      while (!stop.signal.aborted) {
+        await wire.transport.send({ jsonrpc: "2.0", method: "notifications/x" }, {})
+        await new Promise((resolve) => setTimeout(resolve, 10))
+      }
+    }
+    const talking = talk().catch((error: unknown) => error)
+    expect((await wire.closed)?.error.message).toBe(`service "odd": its process closed its ${which} before it answered`)
+    stop.abort()
+    await talking
+    await gone(wire.launched.child.pid)
+  })
+
+  it("delivers what it said last", async () => {
+    const size = 5_000_000
+    const script = `printf '{"jsonrpc":"2.0","id":1,"result":{"text":"'; head -c ${size} /dev/zero | tr '\\0' x; printf '"}}'`
+    const wire = await connect(launcher, oddService("", { command: "/bin/sh", args: ["-c", script] }))
+    await wire.closed
+    expect(wire.messages).toHaveLength(1)
+    expect(JSON.stringify(wire.messages[0])).toHaveLength(size + 45)
   })
 
   it("under a call, ends the connection with how it ended", async () => {
@@ -73,11 +113,13 @@ describe("what a child prints", () => {
     await gone(wire.launched.child.pid)
   })
 
-  it("may be 100 MB without a newline: nothing of it is kept, and the next message arrives", async () => {
-    const before = process.memoryUsage().arrayBuffers
-    const wire = await connect(launcher, oddService("endless"))
+  it("may be 100 MB without a newline: it is dropped, and the next message arrives", async () => {
+    const services = testServices()
+    const wire = await connect(launcher, oddService("endless"), services)
     await wire.until((message) => message["method"] === "notifications/after")
-    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(40 * 1024 * 1024)
+    expect(services.logged.map(({ text }) => text)).toContain(
+      "a line of 104857600 bytes on stdout was dropped: the limit is 10485760",
+    )
   })
 
   it("beyond the line limit ends the call it answers with result_too_large, and no other", async () => {

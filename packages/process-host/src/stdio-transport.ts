@@ -38,6 +38,8 @@ export const maxLineBytes = 10 * 1024 * 1024
 /** Lines in a row that are no message before the process is given up. */
 export const maxGarbageLines = 100
 const shownGarbage = 200
+/** From a closed pipe to the end of its process. */
+const endingMs = 1000
 
 /** One process spoken to over its stdin and stdout: MCP 2026-07-28, stdio transport; the same in every older revision. */
 export function createStdioTransport(options: StdioTransportOptions): Transport {
@@ -122,7 +124,8 @@ export function createStdioTransport(options: StdioTransportOptions): Transport 
     })
     to.stderr.on("data", (chunk: Buffer) => tail.push(chunk))
     for (const stream of [to.stdout, to.stderr]) stream.on("error", () => stream.destroy())
-    to.stdin.on("error", () => giveUp(gone("closed its input", answered, "")))
+    to.stdin.on("error", () => void limitLoss(to, tail, "closed its input"))
+    to.stdout.on("end", () => void limitLoss(to, tail, "closed its output"))
     void tellOfEnd(to, tail)
     void limitStart(tail)
   }
@@ -134,6 +137,12 @@ export function createStdioTransport(options: StdioTransportOptions): Transport 
     const error = gone(words, answered, tail.reason())
     if (!over) log.write("runtime", error.message)
     finish(error, { error, sent: true })
+  }
+
+  /** A closed pipe mostly means that the process is ending, and how it ends says more. */
+  async function limitLoss(of: Child, tail: StderrTail, words: string) {
+    await Promise.race([of.ended, clock.sleep(endingMs)])
+    giveUp(gone(words, answered, tail.reason()))
   }
 
   async function limitStart(tail: StderrTail) {
