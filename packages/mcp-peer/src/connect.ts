@@ -264,6 +264,7 @@ export async function connectUpstream(options: UpstreamOptions, signal: AbortSig
         return
       } catch (thrown) {
         if (era === "legacy" || unreachable(thrown) || signal.aborted) throw thrown
+        legacy = "no"
       }
     }
     if (!(await tryModern(signal, onlyLegacyKnown ? undefined : first))) await pool.get(bridgeable, signal)

@@ -109,12 +109,19 @@ async function* follow(
   const { signal } = context
   const abort = () => link.connection.cancel(exchange, abortError(signal))
   let parked = false
+  let gathered = false
   if (signal.aborted) abort()
   else signal.addEventListener("abort", abort, { once: true })
   try {
     for (;;) {
       const event = exchange.poll() ?? (call.questions.size > 0 ? undefined : await exchange.next())
       if (event === undefined) {
+        // Questions asked in one breath are put to the client together.
+        if (!gathered) {
+          gathered = true
+          await new Promise((resolve) => setImmediate(resolve))
+          continue
+        }
         const requestState = parking.park(call)
         if (requestState === undefined) return noPlace(context)
         parked = true

@@ -60,7 +60,9 @@ export function pipeTo(serve: (end: ServerEnd, dials: number) => unknown): PipeD
           throw new TransportError({ error: new ClarityError("unavailable", "the pipe is closed"), sent: false })
         sent.push(message)
         const text = JSON.stringify(message)
-        void later(() => end.onmessage?.(JSON.parse(text) as never))
+        void later(() => {
+          end.onmessage?.(JSON.parse(text) as never)
+        })
       },
       abandon() {},
       async [Symbol.asyncDispose]() {

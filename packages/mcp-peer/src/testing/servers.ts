@@ -305,8 +305,7 @@ export async function httpV2(seen: Seen, eras: "modern" | "both" = "modern"): Pr
   const sessions = new Map<string, WebStandardStreamableHTTPServerTransport>()
   const node = toNodeHandler({
     async fetch(request, options) {
-      if (eras === "modern" || !(await isLegacyRequest(request.clone(), options)))
-        return handler.fetch(request, options)
+      if (eras === "modern" || !(await isLegacyRequest(request.clone()))) return handler.fetch(request, options)
       const id = request.headers.get("mcp-session-id")
       const known = id === null ? undefined : sessions.get(id)
       if (known) return known.handleRequest(request)
