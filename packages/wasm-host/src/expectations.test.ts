@@ -1,15 +1,7 @@
 import { readFileSync } from "node:fs"
 import type { Backend } from "@clarity-runtime/contracts"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import {
-  backendServices,
-  callTool,
-  fixture,
-  textOf,
-  valueOf,
-  wasmService,
-  type WasmService,
-} from "./testing/harness.ts"
+import { backendServices, callTool, fixture, wasmService, type WasmService } from "./testing/harness.ts"
 import { wasmBackends } from "./wasm-backends.ts"
 
 interface Case {
@@ -49,13 +41,9 @@ describe.each(Object.keys(expectations).filter((name) => !refused.has(name)))("%
       ? Object.fromEntries((params.get(tool) ?? []).map((param, index) => [param, args[index]]))
       : args
     const result = await callTool(backend, service, tool, named)
-    if (error === undefined) {
-      expect(valueOf(result)).toEqual(value)
-      expect(result["isError"]).toBeUndefined()
-      expect(textOf(result)).toBe(typeof value === "string" ? value : JSON.stringify(valueOf(result)))
-    } else {
-      expect(result["isError"]).toBe(true)
-      expect(textOf(result)).toContain(error)
-    }
+    const text = typeof value === "string" ? value : JSON.stringify(value)
+    const good = { content: [{ type: "text", text }], structuredContent: { result: value } }
+    const bad = { content: [{ type: "text", text: expect.stringContaining(error ?? "") }], isError: true }
+    expect(result).toEqual(error === undefined ? good : bad)
   })
 })

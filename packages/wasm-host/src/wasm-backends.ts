@@ -77,6 +77,7 @@ async function compile(prepared: Prepared) {
       module: await webAssembly.compile(prepared.bytes),
       heapBase: shape.heapBase ?? 0,
       maxBytes: pages * 65_536,
+      resettable: shape.memoryOnly,
       functions: signatures.functions.map(({ name, params, result }) => ({
         name,
         params: params.map(({ type }) => type),

@@ -95,7 +95,10 @@ export class Heap {
     if (mark >= BigInt(this.#base) && mark < BigInt(this.#top)) this.#top = Number(mark)
   }
 
-  /** The address as an offset of `length` readable bytes. */
+  /**
+   * The address as an offset of `length` readable bytes. Always before the views are named: when the module has grown
+   * its memory since, they are empty until this renews them.
+   */
   #check(address: number, length: number): number {
     const start = address >>> 0
     if (length > this.#bytes.length - start) this.#sync()
@@ -106,31 +109,38 @@ export class Heap {
   }
 
   u32(address: number): number {
-    return this.#view.getUint32(this.#check(address, 4), true)
+    const at = this.#check(address, 4)
+    return this.#view.getUint32(at, true)
   }
 
   i32(address: number): number {
-    return this.#view.getInt32(this.#check(address, 4), true)
+    const at = this.#check(address, 4)
+    return this.#view.getInt32(at, true)
   }
 
   i64(address: number): bigint {
-    return this.#view.getBigInt64(this.#check(address, 8), true)
+    const at = this.#check(address, 8)
+    return this.#view.getBigInt64(at, true)
   }
 
   f64(address: number): number {
-    return this.#view.getFloat64(this.#check(address, 8), true)
+    const at = this.#check(address, 8)
+    return this.#view.getFloat64(at, true)
   }
 
   setI32(address: number, value: number): void {
-    this.#view.setInt32(this.#check(address, 4), value, true)
+    const at = this.#check(address, 4)
+    this.#view.setInt32(at, value, true)
   }
 
   setI64(address: number, value: bigint): void {
-    this.#view.setBigInt64(this.#check(address, 8), value, true)
+    const at = this.#check(address, 8)
+    this.#view.setBigInt64(at, value, true)
   }
 
   setF64(address: number, value: number): void {
-    this.#view.setFloat64(this.#check(address, 8), value, true)
+    const at = this.#check(address, 8)
+    this.#view.setFloat64(at, value, true)
   }
 
   /** The bytes of a text or Bytes block: a view, good until the next allocation. */

@@ -15,7 +15,7 @@ interface Version {
 }
 
 /** What one call may hold in maps on the host's side, in bytes as estimated below. */
-const maxBytes = 64 * 1024 * 1024
+const maxBytes = 32 * 1024 * 1024
 const entryBytes = 64
 
 /**

@@ -16,6 +16,8 @@ export interface Program {
   readonly heapBase: number
   /** Most the module's memory may grow to. */
   readonly maxBytes: number
+  /** Its memory is all that a call can change: an instance can be used again once that is put back. */
+  readonly resettable: boolean
   readonly functions: readonly {
     readonly name: string
     readonly params: readonly ClarityType[]

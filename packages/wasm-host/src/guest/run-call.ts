@@ -3,6 +3,7 @@ import { collectionFunctions } from "./collection-functions.ts"
 import { effectFunctions } from "./effect-functions.ts"
 import { GuestFault, ResultTooLarge } from "./fault.ts"
 import type { Host } from "./host.ts"
+import type { Instances } from "./instances.ts"
 import { jsonFunctions } from "./json-functions.ts"
 import { numberFunctions } from "./number-functions.ts"
 import { outcomes, type Program } from "./protocol.ts"
@@ -28,10 +29,10 @@ export interface Ran {
   readonly value: unknown
 }
 
-/** Runs one function of a program in a fresh instance with a fresh heap; -1 only instantiates. Never throws. */
+/** Runs one function of a program in an instance as good as new; -1 only makes a new one. Never throws. */
 export function runCall(
   host: Host,
-  imports: WasmImports,
+  instances: Instances,
   program: Program,
   index: number,
   args: readonly Plain[],
@@ -40,13 +41,14 @@ export function runCall(
   const target = program.functions[index]
   try {
     host.log.begin()
-    const { exports } = new webAssembly.Instance(program.module, { env: imports })
-    const memory = exports["memory"]
-    host.heap.attach(memory instanceof webAssembly.Memory ? memory : undefined, program.heapBase, program.maxBytes)
+    const lent = target ? instances.take(program) : instances.make(program)
+    host.heap.attach(lent.memory, program.heapBase, program.maxBytes)
     if (!target) return { outcome: outcomes.value, value: null }
     const lowered = args.map((arg, place) => host.values.lower(target.params[place] ?? { kind: "Unit" }, arg))
-    const run = exports[target.name] as (...args: WasmValue[]) => WasmValue
-    return { outcome: outcomes.value, value: host.values.lift(target.result, run(...lowered), maxResultBytes) }
+    const run = lent.instance.exports[target.name] as (...args: WasmValue[]) => WasmValue
+    const value = host.values.lift(target.result, run(...lowered), maxResultBytes)
+    instances.giveBack(program, lent)
+    return { outcome: outcomes.value, value }
   } catch (error) {
     return failed(error)
   } finally {

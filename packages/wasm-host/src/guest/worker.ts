@@ -1,5 +1,6 @@
 import { parentPort, workerData } from "node:worker_threads"
 import { createHost } from "./host.ts"
+import { Instances } from "./instances.ts"
 import { claimCall, type AnswerMessage, type Program, type ToWorker, type WorkerStart } from "./protocol.ts"
 import { importsOf, runCall } from "./run-call.ts"
 
@@ -13,7 +14,7 @@ const claims = new Int32Array(shared)
 const programs = new Map<number, Program>()
 let current = 0
 const host = createHost(powers, (log) => port.postMessage({ call: current, log }))
-const imports = importsOf(host)
+const instances = new Instances(importsOf(host))
 
 port.on("message", (message: ToWorker) => {
   if ("load" in message) programs.set(message.load, message.program)
@@ -25,7 +26,7 @@ port.on("message", (message: ToWorker) => {
     if (!program) throw new Error("a call arrived before its program")
     current = call
     const begun = performance.now()
-    const { outcome, value } = runCall(host, imports, program, index, args, maxResultBytes)
+    const { outcome, value } = runCall(host, instances, program, index, args, maxResultBytes)
     const log = host.log.end()
     const ms = performance.now() - begun
     port.postMessage([call, outcome, value, ms, log.length > 0 ? log : undefined] satisfies AnswerMessage)

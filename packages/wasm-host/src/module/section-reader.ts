@@ -10,6 +10,8 @@ export interface ModuleShape {
   /** Value of the exported `__heap_base`; undefined when there is none or it is not an immutable i32 constant. */
   readonly heapBase: number | undefined
   readonly start: boolean
+  /** Nothing but its memory can change: no mutable globals, tables, passive segments or start function. */
+  readonly memoryOnly: boolean
   /** Tables without a maximum: where the section lies, so that `capTables` can give them one. */
   readonly openTables: TableSection | undefined
 }
@@ -105,6 +107,7 @@ class SectionReader {
   #exportsMemory = false
   #heapBaseIndex: number | undefined
   #start = false
+  #memoryOnly = true
   #openTables: TableSection | undefined
 
   constructor(bytes: Uint8Array) {
@@ -148,6 +151,7 @@ class SectionReader {
       exportsMemory: this.#exportsMemory,
       heapBase: base && !base.mutable ? base.value : undefined,
       start: this.#start,
+      memoryOnly: this.#memoryOnly,
       openTables: this.#openTables,
     }
   }
@@ -162,11 +166,13 @@ class SectionReader {
     else if (id === 7) this.#exportSection(reader)
     else if (id === 8) {
       reader.u32()
+      this.#memoryOnly = false
       this.#start = true
     } else if (id === 10) {
       this.#bodies = reader.count("functions", moduleBounds.functions)
       for (let left = this.#bodies; left > 0; left -= 1) reader.skip(reader.u32())
     } else if (id === 11) this.#dataSection(reader)
+    else if (id === 9) this.#memoryOnly = false
     else if (id === 12) reader.u32()
   }
 
@@ -216,6 +222,7 @@ class SectionReader {
   }
 
   #tableSection(reader: ByteReader, start: number): void {
+    this.#memoryOnly = false
     const minima: { min: number; max: number | undefined }[] = []
     let total = 0
     for (let left = reader.count("tables", 8); left > 0; left -= 1) {
@@ -252,6 +259,7 @@ class SectionReader {
     for (let left = reader.count("globals", 10_000); left > 0; left -= 1) {
       const type = this.#valueType(reader)
       const mutable = reader.byte() === 1
+      if (mutable) this.#memoryOnly = false
       const value = constant(reader)
       this.#globals.push({ mutable, value: type === "i32" ? value : undefined })
     }
@@ -274,6 +282,7 @@ class SectionReader {
       const mode = reader.u32()
       if (mode === 2) reader.u32()
       else if (mode > 1) throw reader.fail("a data segment is of an unknown kind")
+      if (mode === 1) this.#memoryOnly = false
       const at = mode === 1 ? undefined : constant(reader)
       const size = reader.u32()
       reader.skip(size)

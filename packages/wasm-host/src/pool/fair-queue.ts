@@ -7,6 +7,11 @@ export class FairQueue<T> {
     return this.#size
   }
 
+  /** The first item of each lane. */
+  firsts(): T[] {
+    return [...this.#lanes.values()].map((items) => items[0] as T)
+  }
+
   push(lane: number, item: T): void {
     const items = this.#lanes.get(lane)
     if (items) items.push(item)

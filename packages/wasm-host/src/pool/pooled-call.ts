@@ -26,6 +26,8 @@ export interface PooledCall {
   readonly job: Job
   /** Milliseconds it is likely to run; Infinity while nothing is known of its function. */
   expectedMs: number
+  /** When it was handed in (monotonic ms). */
+  readonly queuedAt: number
   /** Its place in a thread's claims. */
   place: number
   /** Set when its caller is gone: the thread may finish it until then (monotonic ms). */

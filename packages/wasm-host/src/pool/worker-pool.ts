@@ -93,6 +93,7 @@ export class WorkerPool {
         program: key,
         job,
         expectedMs: expected.get(job.index) ?? Number.POSITIVE_INFINITY,
+        queuedAt: performance.now(),
         place: 0,
         killAt: undefined,
         end: (ended) => {
@@ -245,7 +246,8 @@ export class WorkerPool {
       else if (now - since > longMs && thread.calls.length > 1) this.#requeue(thread.takeBack())
     }
     const starting = [...this.#threads].some(({ ready }) => !ready)
-    if (this.#waiting.size > 0 && !starting) this.#start()
+    const late = this.#waiting.firsts().some(({ queuedAt }) => now - queuedAt > longMs)
+    if (late && !starting) this.#start()
     this.#dispatch()
   }
 
