@@ -155,6 +155,7 @@ describe("kill -9 of the daemon", () => {
     const [leader] = pids
     // Of one family the leader is gone already; its stubborn descendants are not.
     process.kill(leader ?? 0, "SIGKILL")
+    await gone(leader ?? 0)
     expect(pids.slice(1).filter((pid) => lives(pid))).toEqual(pids.slice(1))
     expect(await reapLeftovers(stateDir)).toEqual({ services: ["svc_odd"], processes: 2 })
     expect(pids.filter((pid) => lives(pid))).toEqual([])
