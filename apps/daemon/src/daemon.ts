@@ -51,7 +51,7 @@ export async function createDaemon(configuration: Configuration): Promise<Daemon
     await reapLeftovers(stateDir)
     const telemetry = own(createTelemetry({ includeLifecycle: configuration.auditIncludeLifecycle, clock }))
     const registry = own(await createRegistry({ store: lowdbStore({ dir: stateDir }), clock }))
-    const allowed = remote.allowedHosts === undefined ? {} : { allowedHosts: remote.allowedHosts }
+    const allowed = remote.allowedHosts === undefined ? {} : { allowedHosts: [...remote.allowedHosts] }
     const outbound = own(createOutbound(allowed))
     const credentials = createCredentials({ environment: process.env, fileRoot: remote.authFileRoot, ...allowed })
     const factories = [

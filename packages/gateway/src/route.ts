@@ -1,6 +1,7 @@
 import {
   ClarityError,
   isJsonObject,
+  unknownTarget,
   type AdmissionInput,
   type JsonObject,
   type McpRequest,
@@ -11,7 +12,6 @@ import type { Call, Core } from "./call.ts"
 import type { UriMap } from "./catalog/uris.ts"
 import type { CatalogView } from "./catalog/view.ts"
 import type { Parked } from "./parking.ts"
-import { unknownPrompt, unknownResource, unknownTool } from "./unknown.ts"
 
 /** Where a call goes: the service, and the request in that service's own words. */
 export interface Route {
@@ -25,6 +25,8 @@ export interface Route {
   /** The parked call this request answers, if it does. */
   readonly resumed: Parked | undefined
 }
+
+type Hidden = (service: ServiceView, kind: "tool" | "prompt" | "resource", name: string) => boolean
 
 interface Found {
   readonly service: ServiceView
@@ -70,46 +72,45 @@ export function resolve(core: Core, call: Call): Route {
 
 function find(core: Core, { request, view, principal }: Call): Found {
   const { method, params } = request
-  const hidden = (service: ServiceView, kind: "tool" | "prompt" | "resource", name: string) =>
-    core.policy.visible?.(principal, service, kind, name) === false
+  const hidden: Hidden = (service, kind, name) => core.policy.visible?.(principal, service, kind, name) === false
   switch (method) {
     case "tools/call": {
       const name = text(params, "name", method)
       const entry = view.tool(name)
-      if (entry === undefined) throw awayOr(core, view, name, unknownTool(name))
-      if (hidden(entry.service, "tool", entry.name)) throw unknownTool(name)
+      if (entry === undefined) throw awayOr(core, view, name, hidden)
+      if (hidden(entry.service, "tool", entry.name)) throw unknownTarget("tool", name)
       return { service: entry.service, target: entry.name, tool: entry.item, params: { ...params, name: entry.name } }
     }
     case "prompts/get": {
       const name = text(params, "name", method)
       const entry = view.prompt(name)
-      if (entry === undefined || hidden(entry.service, "prompt", entry.name)) throw unknownPrompt(name)
+      if (entry === undefined || hidden(entry.service, "prompt", entry.name)) throw unknownTarget("prompt", name)
       return { service: entry.service, target: entry.name, params: { ...params, name: entry.name } }
     }
     case "resources/read":
     case "resources/subscribe": {
       const uri = text(params, "uri", method)
       const found = resource(view, uri)
-      if (found === undefined || hidden(found.service, "resource", found.uri)) throw unknownResource(uri)
+      if (found === undefined || hidden(found.service, "resource", found.uri)) throw unknownTarget("resource", uri)
       return { service: found.service, target: found.uri, params: { ...params, uri: found.uri } }
     }
     case "completion/complete":
-      return findCompletion(view, params)
+      return findCompletion(view, params, hidden)
     default:
       throw new ClarityError("method_not_found", `method not found: ${method}`)
   }
 }
 
-function findCompletion(view: CatalogView, params: JsonObject): Found {
+function findCompletion(view: CatalogView, params: JsonObject, hidden: Hidden): Found {
   const ref = params["ref"]
   if (isJsonObject(ref) && typeof ref["name"] === "string") {
     const entry = view.prompt(ref["name"])
-    if (entry === undefined) throw unknownPrompt(ref["name"])
+    if (entry === undefined || hidden(entry.service, "prompt", entry.name)) throw unknownTarget("prompt", ref["name"])
     return { service: entry.service, target: entry.name, params: { ...params, ref: { ...ref, name: entry.name } } }
   }
   if (isJsonObject(ref) && typeof ref["uri"] === "string") {
     const found = resource(view, ref["uri"])
-    if (found === undefined) throw unknownResource(ref["uri"])
+    if (found === undefined || hidden(found.service, "resource", found.uri)) throw unknownTarget("resource", ref["uri"])
     return { service: found.service, target: found.uri, params: { ...params, ref: { ...ref, uri: found.uri } } }
   }
   throw new ClarityError(
@@ -132,13 +133,15 @@ function text(params: JsonObject, key: string, method: string): string {
   return value
 }
 
-/** A service that is stopped or quarantined is not listed; a call to its tool is told so instead of "unknown". */
-function awayOr(core: Core, view: CatalogView, name: string, unknown: ClarityError): ClarityError {
+/** A tool of a stopped or quarantined service is not listed; who may see it is told why instead of "unknown". */
+function awayOr(core: Core, view: CatalogView, name: string, hidden: Hidden): ClarityError {
+  const unknown = unknownTarget("tool", name)
   const prefix = view.namespace ?? name.slice(0, Math.max(0, name.indexOf("__")))
   const service = core.source.snapshot().services.find((candidate) => candidate.namespace === prefix)
   if (service === undefined || service.listed) return unknown
   const own = view.namespace === undefined ? name.slice(prefix.length + 2) : name
-  if (service.interface?.tools.some((tool) => tool.name === own) !== true) return unknown
+  const has = service.interface?.tools.some((tool) => tool.name === own) === true
+  if (!has || hidden(service, "tool", own)) return unknown
   const why = service.reason === undefined ? "" : `: ${service.reason}`
   return new ClarityError("unavailable", `${prefix} is ${service.lifecycle.toLowerCase()}${why}`, {
     data: { service: prefix, state: service.lifecycle, ...(service.hint === undefined ? {} : { hint: service.hint }) },

@@ -1,5 +1,6 @@
 import {
   ClarityError,
+  unknownTarget,
   type ClientProfile,
   type JsonObject,
   type Principal,
@@ -7,7 +8,6 @@ import {
 } from "@clarity-runtime/contracts"
 import type { Core } from "./call.ts"
 import type { CatalogView } from "./catalog/view.ts"
-import { unknownResource } from "./unknown.ts"
 
 export interface ResourceWatch {
   readonly uri: string
@@ -26,9 +26,9 @@ export interface ResourceWatch {
  */
 export async function watchResource(core: Core, watch: ResourceWatch): Promise<void> {
   const found = watch.view.resource(watch.uri)
-  if (found === undefined || !found.service.listed) throw unknownResource(watch.uri)
+  if (found === undefined || !found.service.listed) throw unknownTarget("resource", watch.uri)
   if (core.policy.visible?.(watch.principal, found.service, "resource", found.uri) === false)
-    throw unknownResource(watch.uri)
+    throw unknownTarget("resource", watch.uri)
   await new Promise<void>((resolve, reject) => {
     void keepWatching(core, watch, found, resolve).catch(reject)
   })
