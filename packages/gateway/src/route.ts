@@ -37,7 +37,7 @@ interface Found {
 
 /**
  * Resolves a request against the endpoint's catalog; synchronous. Unknown and hidden targets answer alike.
- * Throws ClarityError `invalid_params`, or `unavailable` for the tool of a stopped service.
+ * Throws ClarityError `invalid_params`.
  */
 export function resolve(core: Core, call: Call): Route {
   const found = find(core, call)
@@ -77,8 +77,11 @@ function find(core: Core, { request, view, principal }: Call): Found {
     case "tools/call": {
       const name = text(params, "name", method)
       const entry = view.tool(name)
-      if (entry === undefined) throw awayOr(core, view, name, hidden)
-      if (hidden(entry.service, "tool", entry.name)) throw unknownTarget("tool", name)
+      const away = entry === undefined ? findAway(core, view, name) : undefined
+      const service = entry?.service ?? away?.service
+      const own = entry?.name ?? away?.name
+      if (service === undefined || own === undefined || hidden(service, "tool", own)) throw unknownTarget("tool", name)
+      if (entry === undefined) return { service, target: own, params: { ...params, name: own } }
       return { service: entry.service, target: entry.name, tool: entry.item, params: { ...params, name: entry.name } }
     }
     case "prompts/get": {
@@ -133,17 +136,14 @@ function text(params: JsonObject, key: string, method: string): string {
   return value
 }
 
-/** A tool of a stopped or quarantined service is not listed; who may see it is told why instead of "unknown". */
-function awayOr(core: Core, view: CatalogView, name: string, hidden: Hidden): ClarityError {
-  const unknown = unknownTarget("tool", name)
+/**
+ * A tool of a stopped or quarantined service is not listed, yet a call to it is routed: its source says by name what
+ * state the service is in, where "unknown" would send its caller looking for a mistake.
+ */
+function findAway(core: Core, view: CatalogView, name: string): { service: ServiceView; name: string } | undefined {
   const prefix = view.namespace ?? name.slice(0, Math.max(0, name.indexOf("__")))
   const service = core.source.snapshot().services.find((candidate) => candidate.namespace === prefix)
-  if (service === undefined || service.listed) return unknown
+  if (service === undefined || service.listed) return undefined
   const own = view.namespace === undefined ? name.slice(prefix.length + 2) : name
-  const has = service.interface?.tools.some((tool) => tool.name === own) === true
-  if (!has || hidden(service, "tool", own)) return unknown
-  const why = service.reason === undefined ? "" : `: ${service.reason}`
-  return new ClarityError("unavailable", `${prefix} is ${service.lifecycle.toLowerCase()}${why}`, {
-    data: { service: prefix, state: service.lifecycle, ...(service.hint === undefined ? {} : { hint: service.hint }) },
-  })
+  return service.interface?.tools.some((tool) => tool.name === own) === true ? { service, name: own } : undefined
 }
