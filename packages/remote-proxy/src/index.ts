@@ -1,1 +1,1 @@
-export const remote_proxy_is_not_written_yet = true
+export { remoteBackends, type RemoteOptions } from "./remote-backends.ts"

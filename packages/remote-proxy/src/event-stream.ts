@@ -1,0 +1,63 @@
+import { StringDecoder } from "node:string_decoder"
+import { createParser } from "eventsource-parser"
+import { invalid } from "./failures.ts"
+
+/** Longest event and longest line, in characters. */
+export const maxEventChars = 4 * 1024 * 1024
+
+/** What is remembered of a stream for the case that it breaks. */
+export interface StreamMemory {
+  lastEventId: string | undefined
+  /** Milliseconds the server wants to be left alone before a reconnection, within our own bounds. */
+  retryMs: number | undefined
+}
+
+export interface EventSink {
+  readonly name: string
+  readonly maxChars: number
+  readonly memory?: StreamMemory
+  /** A sign of life: bytes came, an event or not. */
+  alive(): void
+  /** One event with data. True: nothing more is wanted. */
+  event(data: string, type: string | undefined): boolean
+}
+
+const retryBounds = [100, 30_000] as const
+/** An id that can be given back in a header. */
+const usableId = /^[\x21-\x7e]{1,1024}$/
+
+/** Reads server-sent events until the stream ends (false) or the sink has enough (true). Throws TransportError, OutboundError. */
+export async function readEvents(chunks: AsyncIterator<Uint8Array>, sink: EventSink): Promise<boolean> {
+  const { name, maxChars, memory } = sink
+  const decoder = new StringDecoder("utf8")
+  let enough = false
+  let overflow = false
+  const parser = createParser({
+    maxBufferSize: maxChars,
+    onId(id) {
+      if (memory) memory.lastEventId = usableId.test(id) ? id : undefined
+    },
+    onEvent({ data, event }) {
+      if (!enough && data !== "") enough = sink.event(data, event)
+    },
+    onRetry(ms) {
+      if (memory) memory.retryMs = Math.min(Math.max(ms, retryBounds[0]), retryBounds[1])
+    },
+    onError(error) {
+      overflow ||= error.type === "max-buffer-size-exceeded"
+    },
+  })
+  try {
+    for (;;) {
+      const { done, value } = await chunks.next()
+      if (done) return false
+      sink.alive()
+      parser.feed(decoder.write(Buffer.from(value.buffer, value.byteOffset, value.byteLength)))
+      if (overflow) throw invalid(name, `sent an event of more than ${maxChars} characters`, "event_too_large")
+      if (enough) return true
+    }
+  } catch (thrown) {
+    await chunks.return?.()
+    throw thrown
+  }
+}
