@@ -1,18 +1,24 @@
-import type { Interface } from "./interface.ts"
+import type { Interface, ProtocolVerdict } from "./interface.ts"
 import type { ServiceManifest } from "./manifest.ts"
 
 /** What is remembered of one service: intent, never health. */
 export interface ServiceRecord {
   readonly id: string
   readonly manifest: ServiceManifest
-  /** Grows with every change of this record; give it back to change only what you have seen. */
+  /** Grows with every change of what is wanted (not when an interface is stored); give it back to change only what you have seen. */
   readonly revision: number
   /** What an operator last asked for, over `spec.enabled`/`autostart`; absent: as the manifest says. */
   readonly desired?: "running" | "stopped"
   /** Set when the service crashed too often; only a person clears it. */
   readonly quarantine?: { readonly reason: string; /** epoch ms */ readonly since: number }
   /** The last interface seen, stored under its revision. */
-  readonly interface?: { readonly revision: string; /** epoch ms */ readonly introspectedAt: number }
+  readonly interface?: {
+    readonly revision: string
+    /** epoch ms */
+    readonly introspectedAt: number
+    /** How it was reached: of this service alone, where equal interfaces share one revision. */
+    readonly protocol?: ProtocolVerdict
+  }
   /** Epoch milliseconds. */
   readonly createdAt: number
   readonly updatedAt: number
@@ -46,4 +52,6 @@ export interface Registry extends AsyncDisposable {
   storeInterface(id: string, face: Interface, introspectedAt: number): Promise<string>
   /** The stored interfaces of all services by service id, read once at start; synchronous and in memory afterwards. */
   interfaceOf(id: string): Interface | undefined
+  /** What an operator should know of the store (damaged files, records that could not be read), oldest first. */
+  readonly notices?: readonly string[]
 }

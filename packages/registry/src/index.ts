@@ -1,1 +1,4 @@
-export const registry_is_not_written_yet = true
+export { lowdbStore, type LowdbStoreOptions } from "./lowdb-store.ts"
+export { memoryStore } from "./memory-store.ts"
+export { createRegistry, type RegistryOptions } from "./registry.ts"
+export { type RegistryStore, type StoreContents } from "./store.ts"

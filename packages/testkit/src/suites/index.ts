@@ -1,1 +1,1 @@
-export {}
+export { registryContract, type RegistryFixture } from "./registry-contract.ts"
