@@ -58,6 +58,11 @@ export async function* callUpstream(calling: Calling, request: McpRequest, conte
     try {
       const found = upstream.link(context.client, signal)
       link = found instanceof Promise ? await found : found
+      // A state we did not hand out can only be a modern upstream's.
+      if (state !== undefined && link.era === "legacy")
+        throw new ClarityError("invalid_params", "requestState names no call that waits for input; start it again", {
+          data: { service: context.service.namespace, reason: "request_state_unknown" },
+        })
       ended = yield* attempt(calling, link, request, context)
     } catch (thrown) {
       const failure = link ? undefined : failureOf(thrown)

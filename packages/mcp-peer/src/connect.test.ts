@@ -10,11 +10,12 @@ import {
   serviceWith,
   toolCall,
   type EraSetting,
+  eventually,
 } from "./testing/calls.ts"
 import { handClock } from "./testing/clock.ts"
 import { discovered, failed, httpScript, initialized, type HttpScript } from "./testing/http-script.ts"
 import { httpTo } from "./testing/http.ts"
-import { pipeTo, rpcError, scripted } from "./testing/pipe.ts"
+import { hear, pipeTo, rpcError, scripted } from "./testing/pipe.ts"
 import { httpV2, newSeen, serveV2 } from "./testing/servers.ts"
 
 const never = new AbortController().signal
@@ -27,7 +28,7 @@ describe("on a pipe", () => {
       scripted(({ method }) => (method === "initialize" ? initialized({ capabilities: {} }) : undefined)),
     )
     const opening = peerOver(pipe.dial, { clock })
-    await expect.poll(() => pipe.sent.length).toBe(1)
+    await eventually(() => pipe.sent.length).toBe(1)
     await clock.pass(3000)
     await using peer = await opening
     expect(await verdictOf(peer)).toEqual(["legacy"])
@@ -38,24 +39,24 @@ describe("on a pipe", () => {
     const clock = handClock()
     const held: (() => void)[] = []
     const pipe = pipeTo((end) => {
-      end.onmessage = ((message: { id?: number; method: string }) => {
+      hear(end, (message) => {
         held.push(() => {
           const { id, method } = message
           if (method === "server/discover")
             void end.send({ jsonrpc: "2.0", id, result: discovered({ capabilities: {} }) })
           else void end.send({ jsonrpc: "2.0", id, error: { code: -32022, message: "modern only" } })
         })
-      }) as never
+      })
     })
     const opening = peerOver(pipe.dial, { clock })
-    await expect.poll(() => held.length).toBe(1)
+    await eventually(() => held.length).toBe(1)
     await clock.pass(3000)
-    await expect.poll(() => held.length).toBe(2)
+    await eventually(() => held.length).toBe(2)
     for (const release of held) release()
     await using peer = await opening
     held.length = 0
     const described = peer.describe(never)
-    await expect.poll(() => held.length).toBe(1)
+    await eventually(() => held.length).toBe(1)
     for (const release of held) release()
     expect((await described).protocol?.eras).toEqual(["modern"])
   })
@@ -101,12 +102,12 @@ describe("on a pipe", () => {
   test("giving up while connecting leaves nothing open", async () => {
     let closed = false
     const pipe = pipeTo((end) => {
-      end.onclose = () => (closed = true)
+      Object.assign(end, { onclose: () => (closed = true) })
     })
     const abort = new AbortController()
     const options = { service: serviceWith(), dial: pipe.dial, clock: handClock(), log: silentLog }
     const opening = createPeer(options, abort.signal)
-    await expect.poll(() => pipe.sent.length).toBe(1)
+    await eventually(() => pipe.sent.length).toBe(1)
     abort.abort()
     await expect(opening).rejects.toMatchObject({ code: "cancelled" })
     expect(closed).toBe(true)

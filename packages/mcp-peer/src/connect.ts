@@ -10,6 +10,7 @@ import {
   type ServiceLog,
 } from "@clarity-runtime/contracts"
 import { bridgeable } from "./capabilities.ts"
+import { connectPipe } from "./connect-pipe.ts"
 import { openConnection, type Connection } from "./connection.ts"
 import {
   discoverHeaders,
@@ -22,7 +23,7 @@ import {
   type Face,
   type Link,
 } from "./handshake.ts"
-import { createSessionPool, type SessionPool } from "./session-pool.ts"
+import { abortable, createSessionPool, type SessionPool } from "./session-pool.ts"
 import { failureOf, type Transport, type TransportFailure } from "./transport.ts"
 import { createTurns } from "./turns.ts"
 
@@ -59,7 +60,6 @@ export interface UpstreamOptions {
 }
 
 const day = 24 * 60 * 60 * 1000
-const pipeSilenceMs = 3000
 const httpSilenceMs = 10_000
 
 /** Connects and finds out the era. Throws ClarityError; nothing is left open then. */
@@ -76,8 +76,9 @@ export async function connectUpstream(options: UpstreamOptions, signal: AbortSig
   let gone = false
   let asksAtLarge = false
   let probing: Promise<void> | undefined
+  const retired: Connection[] = []
 
-  const pool: SessionPool = createSessionPool(name, openSession)
+  const pool: SessionPool = createSessionPool(name, openSession, (link) => options.onLost(link.connection))
 
   function open(signal: AbortSignal): Promise<Connection> {
     return openConnection(
@@ -150,30 +151,27 @@ export async function connectUpstream(options: UpstreamOptions, signal: AbortSig
     }
   }
 
-  function take(link: Link, alsoLegacy: boolean): void {
-    modern = link
-    checkedAt = clock.now()
-    if (alsoLegacy && legacy === "no") legacy = "unknown"
-  }
-
-  /** Over HTTP: modern if it answers discovery; true when it did. */
+  /** Over HTTP: asks whether it is modern, over the modern connection there is or a new one; true when it is. */
   async function tryModern(signal: AbortSignal, opened?: Connection): Promise<boolean> {
-    const connection = opened ?? (await open(signal))
+    const before = modern && !modern.connection.closed ? modern.connection : undefined
+    const connection = opened ?? before ?? (await open(signal))
+    let discovery: Discovery
     try {
-      const discovery = await discoverOver(connection, signal)
-      if (discovery.kind === "modern") {
-        const before = modern?.connection
-        take(agreeModern(connection, discovery.face), discovery.alsoLegacy)
-        if (before && before.calls === 0) void before[Symbol.asyncDispose]()
-        return true
-      }
+      discovery = await discoverOver(connection, signal)
     } catch (thrown) {
-      await connection[Symbol.asyncDispose]()
+      if (connection !== before) await connection[Symbol.asyncDispose]()
       throw thrown
     }
-    await connection[Symbol.asyncDispose]()
-    modern = undefined
     checkedAt = clock.now()
+    if (discovery.kind === "modern") {
+      modern = agreeModern(connection, discovery.face)
+      if (discovery.alsoLegacy && legacy === "no") legacy = "unknown"
+      return true
+    }
+    modern = undefined
+    // Calls under way there may still be answered.
+    if (connection === before && before.calls > 0) retired.push(before)
+    else await connection[Symbol.asyncDispose]()
     if (era === "modern") throw onlyLegacy()
     return false
   }
@@ -184,59 +182,23 @@ export async function connectUpstream(options: UpstreamOptions, signal: AbortSig
     })
   }
 
-  /** The one connection of a pipe. A server that leaves over the probe is dialled again. */
-  async function connectPipe(first: Connection, signal: AbortSignal, probe: boolean): Promise<void> {
-    let connection = first
-    try {
-      if (probe) {
-        const exchange = connection.request("server/discover", discoverParams, { purpose: "own", capacity: 16 })
-        const answer = (async () => {
-          for (;;) {
-            const event = await exchange.next()
-            if (event.kind !== "notification" && event.kind !== "question") return event
-          }
-        })()
-        const timer = new AbortController()
-        const stop = () => timer.abort()
-        signal.addEventListener("abort", stop, { once: true })
-        const early = await Promise.race([answer, clock.sleep(pipeSilenceMs, timer.signal).then(() => undefined)])
-        signal.removeEventListener("abort", stop)
-        timer.abort()
-        if (signal.aborted) throw new ClarityError("cancelled", `connecting to ${name} was given up`)
-        const found = early && readDiscovery(early, name, "pipe")
-        if (found?.kind === "modern") return settlePipe(agreeModern(connection, found.face), found.alsoLegacy)
-        if (era === "modern" && early) throw onlyLegacy()
-        if (!early) {
-          // Slow, or silent for ever: both questions wait at its door, and the handshake's answer decides.
-          try {
-            if (era !== "modern") {
-              const link = await handshake(connection, bridgeable, signal)
-              connection.cancel(exchange, new ClarityError("cancelled", "answered otherwise"))
-              return settlePipe(link, false)
-            }
-          } catch (thrown) {
-            if (!exchange.over) throw thrown
-          }
-          const late = readDiscovery(await answer, name, "pipe")
-          if (late.kind !== "modern") throw onlyLegacy()
-          return settlePipe(agreeModern(connection, late.face), late.alsoLegacy)
-        }
-        if (connection.closed) {
-          await connection[Symbol.asyncDispose]()
-          connection = await open(signal)
-        }
-      }
-      settlePipe(await handshake(connection, bridgeable, signal), false)
-    } catch (thrown) {
-      await connection[Symbol.asyncDispose]()
-      throw thrown
-    }
-  }
-
-  function settlePipe(link: Link, alsoLegacy: boolean): void {
+  async function overPipe(first: Connection, signal: AbortSignal, probe: boolean): Promise<void> {
+    const link = await connectPipe(
+      first,
+      {
+        name,
+        clock,
+        onlyModern: era === "modern",
+        probe,
+        open,
+        initialize: (connection, signal) => handshake(connection, bridgeable, signal),
+        agree: agreeModern,
+        refusal: onlyLegacy,
+      },
+      signal,
+    )
     pipe = link
-    if (link.era === "modern") take(link, alsoLegacy)
-    else checkedAt = clock.now()
+    if (link.era === "modern") modern = link
     if (link.connection.closed) gone = true
   }
 
@@ -247,11 +209,11 @@ export async function connectUpstream(options: UpstreamOptions, signal: AbortSig
     binding = first.binding
     if (binding === "pipe") {
       try {
-        return await connectPipe(first, signal, !onlyLegacyKnown)
+        return await overPipe(first, signal, !onlyLegacyKnown)
       } catch (thrown) {
         if (!onlyLegacyKnown || era === "legacy" || signal.aborted) throw thrown
         // What was remembered is wrong: the server changed.
-        return connectPipe(await open(signal), signal, true)
+        return overPipe(await open(signal), signal, true)
       }
     }
     if (fresh?.eras.includes("legacy")) legacy = "yes"
@@ -285,9 +247,21 @@ export async function connectUpstream(options: UpstreamOptions, signal: AbortSig
     }
   }
 
+  /** One probe for all who need it; each waits as long as its own signal allows. */
+  function probeAnew(signal: AbortSignal): Promise<void> {
+    probing ??= (async () => {
+      try {
+        if (!(await tryModern(life.signal))) await pool.get(bridgeable, life.signal)
+      } finally {
+        probing = undefined
+      }
+    })()
+    return abortable(probing, signal)
+  }
+
   async function again(signal: AbortSignal): Promise<Link> {
-    if (await tryModern(signal)) return modern as Link
-    return pool.get(bridgeable, signal)
+    await probeAnew(signal)
+    return modern ?? pool.get(bridgeable, signal)
   }
 
   const upstream: Upstream = {
@@ -309,14 +283,10 @@ export async function connectUpstream(options: UpstreamOptions, signal: AbortSig
     lost(link) {
       asksAtLarge ||= link.connection.asksAtLarge
       if (link !== pipe && link !== modern) pool.drop(link)
-      options.onLost(link.connection)
     },
     async reprobe(signal) {
       if (binding === "pipe" || era === "legacy") return
-      probing ??= (async () => {
-        if (!(await tryModern(signal))) await pool.get(bridgeable, signal)
-      })().finally(() => (probing = undefined))
-      await probing
+      await probeAnew(signal)
     },
     get verdict() {
       const eras: Era[] = []
@@ -332,7 +302,7 @@ export async function connectUpstream(options: UpstreamOptions, signal: AbortSig
     },
     async [Symbol.asyncDispose]() {
       life.abort()
-      const open = new Set([modern?.connection, pipe?.connection])
+      const open = new Set([modern?.connection, pipe?.connection, ...retired])
       await Promise.all([pool[Symbol.asyncDispose](), ...[...open].map((one) => one?.[Symbol.asyncDispose]())])
     },
   }

@@ -8,6 +8,8 @@ import {
   type RpcError,
   type ServiceLog,
 } from "@clarity-runtime/contracts"
+import { readAnswer } from "./answers.ts"
+import { createBarrier } from "./barrier.ts"
 import { createDropCounter } from "./drops.ts"
 import { Exchange, type Ended, type ExchangeOptions } from "./exchange.ts"
 import { createIdleWatch } from "./idle.ts"
@@ -75,14 +77,14 @@ export async function openConnection(options: ConnectionOptions, signal: AbortSi
   const drops = createDropCounter(name, log)
   let lastId = 0
   let era: Era | undefined
-  let barrier: { readonly method: string; readonly params: JsonObject } | undefined
+  let proof: { readonly method: string; readonly params: JsonObject } = { method: "ping", params: {} }
   let closed = false
   let asksAtLarge = false
   /** Cancelled calls of which something may still be on its way. */
   let unsettled = 0
-  let barrierNow: Promise<unknown> | undefined
-  let barrierNext: Promise<unknown> | undefined
-
+  const barrier = createBarrier(() =>
+    ask(proof.method, proof.params, { signal: new AbortController().signal, limits: barrierLimits }),
+  )
   const idle = createIdleWatch(clock, inFlight, (exchange) =>
     cancel(exchange, new ClarityError("upstream_timeout", `${name} gave no sign of life in time`)),
   )
@@ -91,13 +93,6 @@ export async function openConnection(options: ConnectionOptions, signal: AbortSi
     inFlight.delete(exchange.id)
     exchange.end(ended)
     exchange.onSettled?.()
-  }
-
-  function invalid(exchange: Exchange, what: string): void {
-    finish(exchange, {
-      kind: "failed",
-      failure: { error: new ClarityError("upstream_invalid", `${name} ${what}`), sent: true },
-    })
   }
 
   /** The only call to which a message without an address can belong. */
@@ -113,26 +108,10 @@ export async function openConnection(options: ConnectionOptions, signal: AbortSi
 
   function onResponse(message: JsonObject, related: RpcId | undefined, bytes: number | undefined): void {
     let id = message["id"]
-    const { error, result } = message
-    if ((id === null || id === undefined) && error && related !== undefined) id = related
+    if ((id === null || id === undefined) && message["error"] && related !== undefined) id = related
     const exchange = typeof id === "number" ? inFlight.get(id) : undefined
     if (!exchange || (related !== undefined && related !== id)) return drops.count("an answer to no request of ours")
-    const limit = exchange.options.limits?.maxResultBytes
-    if (limit !== undefined && bytes !== undefined && bytes > limit) {
-      const tooLarge = new ClarityError(
-        "result_too_large",
-        `${name} answered with ${bytes} bytes; ${limit} are allowed`,
-      )
-      return finish(exchange, { kind: "failed", failure: { error: tooLarge, sent: true } })
-    }
-    if (error !== undefined && error !== null) {
-      const { code, message: text, data } = isJsonObject(error) ? error : {}
-      if (!Number.isInteger(code) || typeof text !== "string") return invalid(exchange, "sent a malformed error")
-      const rpc: RpcError = { code: code as number, message: text, ...(data === undefined ? {} : { data }) }
-      return finish(exchange, { kind: "error", rpc })
-    }
-    if (!isJsonObject(result)) return invalid(exchange, "sent a result that is no object")
-    finish(exchange, { kind: "result", result })
+    finish(exchange, readAnswer(message, name, bytes, exchange.options.limits))
   }
 
   function onNotification(method: string, params: JsonObject, related: RpcId | undefined, bytes = 0): void {
@@ -292,26 +271,15 @@ export async function openConnection(options: ConnectionOptions, signal: AbortSi
     if (!(http && era === "modern") && exchange.method !== "initialize")
       notify("notifications/cancelled", { requestId: exchange.id, reason: error.code })
     if (http) transport.abandon(exchange.id)
-    if (http || exchange.options.purpose !== "call" || !barrier) return exchange.onSettled?.()
+    if (http || exchange.options.purpose !== "call" || !era) return exchange.onSettled?.()
     void settle(exchange)
   }
 
   async function settle(exchange: Exchange): Promise<void> {
     unsettled++
-    await pass()
+    await barrier.pass()
     unsettled--
     exchange.onSettled?.()
-  }
-
-  /** Resolves when the upstream has read everything sent before, so that what it wrote about that has arrived. */
-  function pass(): Promise<unknown> {
-    barrierNext ??= (barrierNow ?? Promise.resolve()).then(() => {
-      barrierNow = barrierNext
-      barrierNext = undefined
-      const { method, params } = barrier ?? { method: "ping", params: {} }
-      return ask(method, params, { signal: new AbortController().signal, limits: barrierLimits })
-    })
-    return barrierNext
   }
 
   const connection: Connection = {
@@ -319,7 +287,7 @@ export async function openConnection(options: ConnectionOptions, signal: AbortSi
     transport,
     agree(agreed, request) {
       era = agreed
-      barrier = request
+      proof = request
     },
     request,
     ask,

@@ -12,7 +12,7 @@ import {
 } from "./testing/calls.ts"
 import { handClock } from "./testing/clock.ts"
 import { initialized } from "./testing/http-script.ts"
-import { pipeTo, rpcError, scripted, type PipeDial, type ServerEnd } from "./testing/pipe.ts"
+import { hear, pipeTo, rpcError, scripted, type PipeDial, type ServerEnd } from "./testing/pipe.ts"
 import { newSeen, serveV1 } from "./testing/servers.ts"
 
 const opened: AsyncDisposable[] = []
@@ -108,7 +108,7 @@ describe("a parked call", () => {
     const { peer, pipe } = await byHand(async ({ id }, end) => {
       await end.send(ask("one"))
       await end.send(ask("two"))
-      pipe.end.onmessage = tally(pipe.end, (answers) => {
+      tally(pipe.end, (answers) => {
         if (answers.size === 2) void end.send({ jsonrpc: "2.0", id, result: text([...answers.keys()].join()) })
       })
       return undefined
@@ -132,7 +132,7 @@ describe("a parked call", () => {
   test("keeps what came meanwhile, bounded, and gives it under the new progress token", async () => {
     const { peer, pipe } = await byHand(async ({ id }, end) => {
       await end.send(ask("one"))
-      pipe.end.onmessage = tally(pipe.end, () => void end.send({ jsonrpc: "2.0", id, result: text("end") }))
+      tally(pipe.end, () => void end.send({ jsonrpc: "2.0", id, result: text("end") }))
       return undefined
     })
     const first = await finish(peer, toolCall("a", {}, { progressToken: "old" }), contextFor(modernClient))
@@ -199,7 +199,7 @@ describe("a client that cannot be asked", () => {
   test("gets the answer of an upstream that manages without", async () => {
     const { peer, pipe } = await byHand(async ({ id }, end) => {
       await end.send(ask("one"))
-      pipe.end.onmessage = tally(pipe.end, () => void end.send({ jsonrpc: "2.0", id, result: text("without") }))
+      tally(pipe.end, () => void end.send({ jsonrpc: "2.0", id, result: text("without") }))
       return undefined
     })
     const { result } = await finish(peer, toolCall("a"), contextFor({ ...modernClient, capabilities: sampling }))
@@ -254,12 +254,12 @@ describe("pages to open (-32042)", () => {
 })
 
 /** Goes on serving a scripted end while collecting the answers to its questions. */
-function tally(end: ServerEnd, onAnswer: (answers: Map<string, unknown>) => void): never {
+function tally(end: ServerEnd, onAnswer: (answers: Map<string, unknown>) => void): void {
   const before = end.onmessage as unknown as (message: JsonObject) => void
   const answers = new Map<string, unknown>()
-  return ((message: JsonObject) => {
-    if (message["method"] !== undefined) return before(message)
+  hear(end, (message) => {
+    if (message.method !== undefined) return before(message)
     answers.set(String(message["id"]), message["result"] ?? message["error"])
     onAnswer(answers)
-  }) as never
+  })
 }

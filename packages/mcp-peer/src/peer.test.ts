@@ -6,10 +6,10 @@ import {
   legacyClient,
   modernClient,
   peerOver,
-  plainClient,
   textOf,
   toolCall,
   type LoggedLine,
+  eventually,
 } from "./testing/calls.ts"
 import { httpTo } from "./testing/http.ts"
 import { pipeTo } from "./testing/pipe.ts"
@@ -103,10 +103,10 @@ describe.each(kinds)("a real server, %s", (kind) => {
       const abort = new AbortController()
       const reply = backend.call(toolCall("slow", { text: "x" }), contextFor(client, { signal: abort.signal }))
       const first = reply.next()
-      await expect.poll(() => seen.calls).toBe(1)
+      await eventually(() => seen.calls).toBe(1)
       abort.abort()
       await expect(first).rejects.toMatchObject({ code: "cancelled" })
-      await expect.poll(() => seen.cancelled).toEqual(["x"])
+      await eventually(() => seen.cancelled).toEqual(["x"])
     })
 
     test.each(["ask", "sample", "roots"])(
@@ -154,7 +154,7 @@ describe.each(kinds)("a real server, %s", (kind) => {
       for await (const change of backend.watch?.({ lists: true, resources: ["test://a"] }, stop.signal) ?? [])
         changes.push(change)
     })()
-    await expect.poll(() => changes).toEqual([{ kind: "watching", resources: ["test://a"] }])
+    await eventually(() => changes).toEqual([{ kind: "watching", resources: ["test://a"] }])
     if (!modernUpstream) expect(seen.subscribed).toEqual(["test://a"])
     // A session's standing stream opens in its own time, so the cause is repeated until it shows.
     const until = async (tool: string, change: Change) => {
@@ -162,13 +162,13 @@ describe.each(kinds)("a real server, %s", (kind) => {
         await finish(backend, toolCall(tool), contextFor(modernClient))
         return changes
       }
-      await expect.poll(heard).toContainEqual(change)
+      await eventually(heard).toContainEqual(change)
     }
     await until("touch", { kind: "resource", uri: "test://a", params: { uri: "test://a" } })
     await until("grow", { kind: "lists", lists: ["tools"] })
     stop.abort()
     await reading
-    if (!modernUpstream) await expect.poll(() => seen.unsubscribed).toEqual(["test://a"])
+    if (!modernUpstream) await eventually(() => seen.unsubscribed).toEqual(["test://a"])
   })
 
   test("passes protocol errors on, a missing resource under today's number", async () => {

@@ -10,6 +10,7 @@ import {
   textOf,
   toolCall,
   type LoggedLine,
+  eventually,
 } from "./testing/calls.ts"
 import { handClock } from "./testing/clock.ts"
 import { failed, httpScript, discovered } from "./testing/http-script.ts"
@@ -64,7 +65,7 @@ describe("an upstream that sends rubbish", () => {
     await pipe.end.send({ jsonrpc: "2.0", id: "p", method: "ping" })
     await pipe.end.send({ jsonrpc: "2.0", id: "u", method: "rm/rf" })
     await pipe.end.send({ jsonrpc: "2.0", id: "r", method: "roots/list" })
-    await expect.poll(() => pipe.sent.filter(({ id }) => typeof id === "string")).toHaveLength(3)
+    await eventually(() => pipe.sent.filter(({ id }) => typeof id === "string")).toHaveLength(3)
     const answers = Object.fromEntries(pipe.sent.map(({ id, result, error }) => [id, result ?? error]))
     expect(answers).toMatchObject({ p: {}, u: { code: -32601 }, r: { code: -32601 } })
   })
@@ -118,7 +119,7 @@ describe("an upstream that sends rubbish", () => {
     })
     await using peer = await peerOver(script.dial)
     const first = finish(peer, toolCall("a", {}, { progressToken: "t" }), contextFor(modernClient))
-    await expect.poll(() => script.asked.length).toBe(2)
+    await eventually(() => script.asked.length).toBe(2)
     const second = await finish(peer, toolCall("a"), contextFor(modernClient))
     script.asked[1]?.receiver.message({ jsonrpc: "2.0", id: 2, result: text("first") }, 2)
     expect(textOf(second.result)).toBe("second")
@@ -142,7 +143,7 @@ describe("silence", () => {
         return thrown
       },
     )
-    await expect.poll(() => id).toBeDefined()
+    await eventually(() => id).toBeDefined()
     await clock.pass(900)
     await pipe.end.send({
       jsonrpc: "2.0",
@@ -168,7 +169,7 @@ describe("silence", () => {
     await using peer = await peerOver(script.dial, { clock })
     const limits = { idleMs: 1000, totalMs: 60_000, maxResultBytes: 1000 }
     const done = finish(peer, toolCall("a"), contextFor(modernClient, { limits }))
-    await expect.poll(() => script.asked.length).toBe(2)
+    await eventually(() => script.asked.length).toBe(2)
     for (let round = 0; round < 5; round++) {
       await clock.pass(900)
       script.asked[1]?.receiver.alive?.(script.asked[1].id)
@@ -192,9 +193,9 @@ describe("an upstream that dies", () => {
     })()
     const call = finish(peer, toolCall("a"), contextFor(legacyClient))
     const read = finish(peer, { method: "prompts/list", params: {}, meta: {} }, contextFor(plainClient))
-    await expect.poll(() => pipe.sent.some(({ method }) => method === "prompts/list")).toBe(true)
+    await eventually(() => pipe.sent.some(({ method }) => method === "prompts/list")).toBe(true)
     const settled = Promise.allSettled([call, read])
-    await expect.poll(() => changes.length).toBe(1)
+    await eventually(() => changes.length).toBe(1)
     await pipe.end.close()
     const [first] = await settled
     expect(first).toMatchObject({ status: "rejected", reason: { code: "outcome_unknown" } })

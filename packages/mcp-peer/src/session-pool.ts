@@ -15,6 +15,8 @@ export interface SessionPool extends AsyncDisposable {
 export function createSessionPool(
   name: string,
   open: (capabilities: ClientCapabilities, signal: AbortSignal) => Promise<Link>,
+  /** That session is no longer in the pool. */
+  onDrop: (link: Link) => void,
   max = 16,
 ): SessionPool {
   // Order of use: the first is the one unused for longest.
@@ -26,6 +28,7 @@ export function createSessionPool(
   function drop(link: Link): void {
     for (const [key, known] of sessions) if (known === link) sessions.delete(key)
     void link.connection[Symbol.asyncDispose]()
+    onDrop(link)
   }
 
   function makeRoom(): void {

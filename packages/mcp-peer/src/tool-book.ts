@@ -1,5 +1,6 @@
 import type { Clock, McpRequest, Tool } from "@clarity-runtime/contracts"
 import type { HeaderParameter } from "./modern-headers.ts"
+import { abortable } from "./session-pool.ts"
 
 /** What calls need to know of the tools last described: headers to send, and whether a call may be repeated. */
 export interface ToolBook {
@@ -10,6 +11,8 @@ export interface ToolBook {
   refresh(signal: AbortSignal): Promise<void>
   learn(tools: readonly Tool[], parameters: ReadonlyMap<string, readonly HeaderParameter[]>): void
 }
+
+const readingMs = 60_000
 
 const harmless = new Set([
   "tools/list",
@@ -36,11 +39,15 @@ export function createToolBook(clock: Clock, read: (signal: AbortSignal) => Prom
       request.method === "tools/call" ? safe.has(request.params["name"] as string) : harmless.has(request.method),
     async refresh(signal) {
       if (!reading && clock.monotonic() - readAt < 1000) return
-      reading ??= read(signal).finally(() => {
-        reading = undefined
-        readAt = clock.monotonic()
-      })
-      await reading
+      reading ??= (async () => {
+        try {
+          await read(AbortSignal.timeout(readingMs))
+        } finally {
+          reading = undefined
+          readAt = clock.monotonic()
+        }
+      })()
+      await abortable(reading, signal)
     },
     learn(tools, parameters) {
       parametersOf = parameters

@@ -9,6 +9,7 @@ import {
   plainClient,
   textOf,
   toolCall,
+  eventually,
 } from "./testing/calls.ts"
 import { handClock } from "./testing/clock.ts"
 import { failed, httpScript, initialized } from "./testing/http-script.ts"
@@ -72,12 +73,12 @@ describe("on a shared pipe", () => {
     const first = run("first")
     const second = run("second", legacyClient)
     const plain = [run("p1", plainClient), run("p2", plainClient)]
-    await expect.poll(() => [...open.keys()].sort()).toEqual(["first", "p1", "p2"])
+    await eventually(() => [...open.keys()].sort()).toEqual(["first", "p1", "p2"])
     for (const key of ["p1", "p2"]) open.get(key)?.(text(key))
     expect((await Promise.all(plain)).map(({ result }) => textOf(result))).toEqual(["p1", "p2"])
     open.get("first")?.(text("first"))
     expect(textOf((await first).result)).toBe("first")
-    await expect.poll(() => open.has("second")).toBe(true)
+    await eventually(() => open.has("second")).toBe(true)
     open.get("second")?.(text("second"))
     expect(textOf((await second).result)).toBe("second")
   })
@@ -88,7 +89,7 @@ describe("on a shared pipe", () => {
     await using peer = await peerOver(pipe.dial, { clock })
     const limits = { idleMs: 5000, totalMs: 60_000, maxResultBytes: 10_000 }
     const first = finish(peer, toolCall("t", { text: "first" }), contextFor(modernClient))
-    await expect.poll(() => open.has("first")).toBe(true)
+    await eventually(() => open.has("first")).toBe(true)
     const second = finish(peer, toolCall("t", { text: "second" }), contextFor(modernClient, { limits }))
     const refused = expect(second).rejects.toMatchObject({ code: "unavailable", data: { service: "up" } })
     await clock.pass(5001)
@@ -102,11 +103,11 @@ describe("on a shared pipe", () => {
     await using peer = await peerOver(pipe.dial)
     const abort = new AbortController()
     const first = finish(peer, toolCall("t", { text: "first" }), contextFor(modernClient, { signal: abort.signal }))
-    await expect.poll(() => open.has("first")).toBe(true)
+    await eventually(() => open.has("first")).toBe(true)
     const client = { ...modernClient, logLevel: "debug" }
     const second = finish(peer, toolCall("t", { text: "second" }), contextFor(client))
     const third = finish(peer, toolCall("t", { text: "third" }), contextFor({ ...plainClient, logLevel: "debug" }))
-    await expect.poll(() => open.has("third")).toBe(true)
+    await eventually(() => open.has("third")).toBe(true)
     open.get("third")?.(text("third"))
     await third
     abort.abort()
@@ -115,7 +116,7 @@ describe("on a shared pipe", () => {
     await pipe.end.send({ jsonrpc: "2.0", method: "notifications/message", params: { level: "error", data: secret } })
     await pipe.end.send({ jsonrpc: "2.0", id: "q", method: "elicitation/create", params: { message: secret } })
     await expect(first).rejects.toMatchObject({ code: "cancelled" })
-    await expect.poll(() => open.has("second")).toBe(true)
+    await eventually(() => open.has("second")).toBe(true)
     open.get("first")?.(text(secret))
     open.get("second")?.(text("second"))
     const { result, notifications } = await second
@@ -138,7 +139,7 @@ describe("over legacy HTTP", () => {
     await using peer = await peerOver(script.dial, { clock: systemClock })
     const run = (words: string) => finish(peer, toolCall("t", { text: words }), contextFor(modernClient))
     const pair = [run("a"), run("b")]
-    await expect.poll(() => open.size).toBe(2)
+    await eventually(() => open.size).toBe(2)
     const session = script.asked.at(-1)
     // Two calls could have caused this: it is nobody's.
     session?.receiver.message({ jsonrpc: "2.0", id: "q", method: "roots/list" }, undefined)
@@ -147,7 +148,7 @@ describe("over legacy HTTP", () => {
     open.clear()
     const third = run("c")
     const fourth = run("d")
-    await expect.poll(() => open.size).toBe(1)
+    await eventually(() => open.size).toBe(1)
     session?.receiver.message({ jsonrpc: "2.0", id: "q2", method: "roots/list" }, undefined)
     expect((await third).result).toMatchObject({
       resultType: "input_required",
@@ -155,7 +156,7 @@ describe("over legacy HTTP", () => {
     })
     expect(open.size).toBe(1)
     peer.unpark?.((await third).result["requestState"] as string)
-    await expect.poll(() => open.size).toBe(2)
+    await eventually(() => open.size).toBe(2)
     open.get("d")?.(text("d"))
     expect(textOf((await fourth).result)).toBe("d")
   })

@@ -12,6 +12,7 @@ import {
   type ServiceDefinition,
   type ServiceLog,
 } from "@clarity-runtime/contracts"
+import { expect } from "vitest"
 import { createPeer } from "../peer.ts"
 import type { Transport } from "../transport.ts"
 
@@ -98,3 +99,7 @@ export async function peerOver(dial: () => Transport, fixture: PeerFixture = {})
   const options = { service: serviceWith(fixture.era), dial, clock: fixture.clock ?? systemClock, log }
   return createPeer(options, AbortSignal.timeout(20_000))
 }
+
+/** Looks often and long, so that a busy machine is no failure. */
+export const eventually = <T>(read: () => T): ReturnType<typeof expect.poll<T>> =>
+  expect.poll(read, { timeout: 15_000, interval: 5 })

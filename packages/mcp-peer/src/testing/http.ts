@@ -41,6 +41,7 @@ export function httpTo(url: string): HttpDial {
     ) {
       requests.push({ method, headers, body })
       try {
+        // oxlint-disable-next-line no-restricted-globals -- a test's own client, independent of what it tests
         return await fetch(url, {
           method,
           headers,

@@ -88,12 +88,17 @@ export function pipeTo(serve: (end: ServerEnd, dials: number) => unknown): PipeD
   }
 }
 
+export type Heard = JsonObject & { id?: number; method: string; params: JsonObject }
+
+/** Makes `handler` what the server does with a message. */
+export function hear(end: ServerEnd, handler: (message: Heard) => unknown): void {
+  Object.assign(end, { onmessage: handler })
+}
+
 /** A server made of one function: what it returns is the result, what it throws with a code is the error; `undefined` is silence. */
-export function scripted(
-  answer: (message: JsonObject & { id?: number; method: string; params: JsonObject }, end: ServerEnd) => unknown,
-): (end: ServerEnd) => void {
+export function scripted(answer: (message: Heard, end: ServerEnd) => unknown): (end: ServerEnd) => void {
   return (end) => {
-    end.onmessage = (async (message: JsonObject & { id?: number; method: string; params: JsonObject }) => {
+    hear(end, async (message) => {
       try {
         const result = await answer(message, end)
         if (message.id !== undefined && result !== undefined) await end.send({ jsonrpc: "2.0", id: message.id, result })
@@ -101,7 +106,7 @@ export function scripted(
         const { code, message: text, data } = thrown as { code: number; message: string; data?: unknown }
         await end.send({ jsonrpc: "2.0", id: message.id, error: { code, message: text, data } })
       }
-    }) as never
+    })
   }
 }
 
