@@ -368,6 +368,31 @@ describe("a call that goes wrong", () => {
     expect(valueOf(await callTool(backend, service, "fn__go", {}))).toBe(0)
   })
 
+  it("may use up the host's side of its thread, and only that", async () => {
+    // json_array_length("[" ++ string_repeat("[1],", 4,800,000) ++ "[]]"): 19 MB of text, far more once parsed.
+    const texts = Uint8Array.from([
+      1, 0, 0, 0, 0x5b, 0, 0, 0, 4, 0, 0, 0, 0x5b, 0x31, 0x5d, 0x2c, 3, 0, 0, 0, 0x5b, 0x5d, 0x5d,
+    ])
+    const imports = [
+      { name: "string_repeat", type: [["i32", "i64"], ["i32"]] },
+      { name: "string_concat", type: [["i32", "i32"], ["i32"]] },
+      { name: "json_array_length", type: [["i32"], ["i32"]] },
+    ] as const
+    const text = [...i32(0), ...i32(8), 0x20, 0, 0x10, 0, 0x10, 1, ...i32(16), 0x10, 1]
+    const body = [...text, 0x10, 2, 0x29, 3, 8]
+    const bomb = plainModule([{ name: "bomb", type: [["i64"], ["i64"]], body }], {
+      imports,
+      memories: [[1, 1, 1024]],
+      data: { at: 0, bytes: texts },
+    })
+    const service = await write("bomb.wasm", bomb)
+    const backend = await create({ workers: 1, callTimeoutMs: 60_000 }).open(service, backendServices(), never)
+    expect(valueOf(await callTool(backend, service, "fn__bomb", { arg0: 3 }))).toBe(4)
+    const result = await callTool(backend, service, "fn__bomb", { arg0: 4_800_000 })
+    expect(textOf(result)).toContain("memory limit: the call used up the host's memory")
+    expect(valueOf(await callTool(backend, service, "fn__bomb", { arg0: 3 }))).toBe(4)
+  })
+
   it("leaves nothing in memory for the next one", async () => {
     // peek gives the i64 at 1024; poke writes one there.
     const service = await write(

@@ -50,6 +50,7 @@ export class Thread {
       stdin: false,
       resourceLimits: { maxOldGenerationSizeMb: 192, maxYoungGenerationSizeMb: 32, stackSizeMb: 4 },
     })
+    this.#worker.unref()
     let outOfMemory = false
     this.#worker.on("message", (message: FromWorker) => this.#message(message, events))
     this.#worker.on("error", (error: Error) => {

@@ -160,7 +160,10 @@ export class WorkerPool {
   #start(): Thread | undefined {
     if (this.#closed || this.#threads.size >= this.#options.workers) return undefined
     const thread: Thread = new Thread(this.#options.powers, {
-      ready: () => this.#dispatch(),
+      ready: () => {
+        this.#dispatch()
+        this.#trimLater()
+      },
       answer: (call, answer) => this.#answered(call, answer),
       died: ({ started, taken }, outOfMemory) => {
         this.#threads.delete(thread)
@@ -257,6 +260,7 @@ export class WorkerPool {
     for (const call of thread.calls) call.end(ended)
     this.#end(thread)
     this.#requeue(taken)
+    this.#trimLater()
   }
 
   #end(thread: Thread): void {
