@@ -68,7 +68,7 @@ describe("host functions", () => {
         }
         return memory.buffer.byteLength <= maxPages * 65_536
       }),
-      { numRuns: 10_000 },
+      { numRuns: 4000 },
     )
   })
 
