@@ -26,7 +26,7 @@ export function keyOf(
  */
 export interface Instance {
   readonly backend: Backend
-  readonly isolationKey: string
+  readonly key: InstanceKey
   /** Monotonic milliseconds. */
   readonly openedAt: number
   readonly leases: number
@@ -54,7 +54,7 @@ export interface InstanceParts {
   readonly broken: (instance: Instance) => void
 }
 
-export function createInstance(backend: Backend, isolationKey: string, parts: InstanceParts): Instance {
+export function createInstance(backend: Backend, key: InstanceKey, parts: InstanceParts): Instance {
   const { clock } = parts
   const over = new AbortController()
   const disposed = new AbortController()
@@ -80,7 +80,7 @@ export function createInstance(backend: Backend, isolationKey: string, parts: In
 
   const instance: Instance = {
     backend,
-    isolationKey,
+    key,
     openedAt,
     over: over.signal,
     gone: gone.promise,

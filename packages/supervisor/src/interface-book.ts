@@ -47,10 +47,10 @@ export class InterfaceBook {
     this.#savedVerdict = this.face.protocol
   }
 
-  /** Asks the backend and keeps what it says; resolves when it is stored too. One after the other. */
-  refresh(backend: Backend, signal: AbortSignal): Promise<Introspection> {
+  /** Asks the backend and keeps what it says; resolves when it is stored too, if it is (see `learn`). One after the other. */
+  refresh(backend: Backend, signal: AbortSignal, always: boolean): Promise<Introspection> {
     const turn = this.#queue.then(async () => {
-      const told = this.learn(await raced(backend.describe(signal), signal), true)
+      const told = this.learn(await raced(backend.describe(signal), signal), always)
       await told.saved
       return told.introspection
     })

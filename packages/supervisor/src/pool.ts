@@ -10,12 +10,16 @@ export interface PoolParts {
   readonly bounds: Bounds
   /** Opens one; ends by itself after the start deadline. */
   readonly open: (key: InstanceKey) => Promise<Instance>
+  /** Ends an unused one to make room. */
+  readonly retire: (instance: Instance) => void
   readonly full: (count: number) => ClarityError
 }
 
 interface Place {
   instance?: Instance
   opening?: Promise<Instance>
+  /** Its generation is over: whatever comes of the opening is not remembered. */
+  stale?: boolean
   failure?: { readonly error: ClarityError; readonly inARow: number; readonly dueAt: number }
 }
 
@@ -68,6 +72,10 @@ export class Pool {
       (thrown: unknown) => {
         delete place.opening
         const error = asClarityError(thrown)
+        if (place.stale === true) {
+          this.#leave(key.place, place)
+          throw error
+        }
         const inARow = (place.failure?.inARow ?? 0) + 1
         place.failure = { error, inARow, dueAt: clock.monotonic() + backoffMs(inARow, bounds, random) }
         this.#forgetFailures()
@@ -87,7 +95,7 @@ export class Pool {
       .filter((instance) => instance.leases === 0)
       .sort((a, b) => a.usedAt - b.usedAt)
     if (unused[0] === undefined) throw full(this.size)
-    unused[0].retire(0)
+    this.#parts.retire(unused[0])
   }
 
   #leave(name: string, place: Place): void {
@@ -104,7 +112,9 @@ export class Pool {
 
   /** No remembered failure holds up the next use. Openings under way go on. */
   forget(): void {
-    for (const [name, place] of this.#places)
-      if (place.opening === undefined && !place.instance?.usable) this.#places.delete(name)
+    for (const [name, place] of this.#places) {
+      if (place.opening !== undefined) place.stale = true
+      else if (!place.instance?.usable) this.#places.delete(name)
+    }
   }
 }

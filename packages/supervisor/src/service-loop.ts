@@ -1,658 +1,396 @@
 import {
-  abortError,
   asClarityError,
   ClarityError,
   type AcquireContext,
-  type Clock,
-  type Credentials,
   type Interface,
   type Introspection,
-  type JsonObject,
   type Lease,
-  type Level,
-  type Lifecycle,
-  type Registry,
-  type ServiceLog,
   type ServiceRecord,
   type ServiceStatus,
-  type ServiceView,
-  type Telemetry,
 } from "@clarity-runtime/contracts"
-import { FailureCount, type Failure } from "./backoff.ts"
-import { deadline, raced, type Deadline } from "./deadline.ts"
-import { desiredOf, generationKey, wantedOf, type Wanted } from "./desired.ts"
-import { conditionOf, sameCondition, unavailable, wellCondition, type Condition } from "./health.ts"
-import { createInstance, sharedKey, type Instance, type InstanceKey } from "./instances.ts"
-import { changeReport, InterfaceBook } from "./interface-book.ts"
-import { openBackend, UnknownOrigin, type Factories } from "./opening.ts"
-import type { Bounds } from "./options.ts"
+import { generationKey, wantedOf, type Wanted } from "./desired.ts"
+import { conditionOf, unavailable, wellCondition } from "./health.ts"
+import { sharedKey, type Instance, type InstanceKey } from "./instances.ts"
+import { UnknownOrigin } from "./opening.ts"
 import { Pool } from "./pool.ts"
 import { recycleRules, recycleWords, type RecycleReason } from "./recycle.ts"
 import { Refresher } from "./refresher.ts"
-import { Serving, type Served } from "./serving.ts"
-import { keepView } from "./snapshot.ts"
-import type { StartGate, StartTicket } from "./start-gate.ts"
+import { Serving } from "./serving.ts"
+import { openInstance, startLimit, startOwn, type Starts } from "./starting.ts"
+import { ServiceState, type SharedParts } from "./state.ts"
 import { statusOf } from "./status.ts"
-import { tend } from "./tending.ts"
-import { mayMove } from "./transitions.ts"
-import { Waiters, Wake } from "./waiters.ts"
-
-/** What all loops of a supervisor share. */
-export interface LoopParts {
-  readonly registry: Registry
-  readonly factories: Factories
-  readonly telemetry: Telemetry
-  readonly credentials: Credentials
-  readonly clock: Clock
-  readonly random: () => number
-  readonly bounds: Bounds
-  readonly gate: StartGate
-  /** The view of a service is another object now. */
-  readonly changed: () => void
-}
-
-interface Attempt {
-  readonly abort: AbortController
-  readonly ticket: StartTicket
-}
+import type { Owner } from "./tending.ts"
 
 /**
- * Keeps one service as it is wanted. Level-based: everything that happens only changes what is known here and wakes the
- * loop, which then looks at all of it and takes the one next step. Nothing in `#step` waits.
+ * Keeps one service as it is wanted. Level-based: everything that happens only changes the state and wakes the loop,
+ * which then looks at all of it and takes the one next step. Nothing in `#step` waits.
  */
 export class ServiceLoop {
-  readonly id: string
+  readonly state: ServiceState
   /** Resolves when the loop was closed and nothing of the service is left. */
   readonly ended: Promise<void>
-  view: ServiceView
-  readonly #parts: LoopParts
-  readonly #log: ServiceLog
-  readonly #book: InterfaceBook
-  readonly #failures: FailureCount
   readonly #pool: Pool
   readonly #refresher: Refresher
   readonly #serving: Serving
-  readonly #wake = new Wake()
-  readonly #waiters = new Waiters()
-  readonly #draining = new Set<Instance>()
-  readonly #writing = new Set<Promise<void>>()
-  #record: ServiceRecord
-  #namespace: string
-  #generation: string
-  #lifecycle: Lifecycle = "REGISTERED"
-  #condition: Condition = { health: "UNKNOWN" }
-  #main: Instance | undefined
-  #attempt: Attempt | undefined
-  #failure: Failure | undefined
-  /** A quarantine the registry has not confirmed yet. */
-  #ownQuarantine: { readonly reason: string; readonly since: number } | undefined
-  #awaySince: number | undefined
-  #failedAttempts = 0
-  #restartCount = 0
-  /** Calls that wait for the shared instance. */
-  #waiting = 0
-  /** Somebody asked for it to run now. */
-  #kicked = false
-  /** Stopped for want of use. */
-  #idled = false
-  #closing: { readonly drainMs: number } | undefined
+  /** Aborted when callers' own instances that are still opening are not wanted any more. */
+  #openings = new AbortController()
+  readonly #starts: Starts = {
+    started: (instance, face, tookMs) => this.#started(instance, face, tookMs),
+    failed: (error) => this.#startFailed(error),
+    broken: (instance) => this.#lost(instance, "a call found it unusable", true),
+    ownerOf: (instance) => this.#ownerOf(instance),
+  }
 
-  constructor(parts: LoopParts, record: ServiceRecord, namespace: string, after: Promise<void>) {
-    const { clock, random, bounds, registry } = parts
-    this.#parts = parts
-    this.id = record.id
-    this.#record = record
-    this.#namespace = namespace
-    this.#generation = generationKey(record.manifest)
-    this.#log = parts.telemetry.logOf(record.id)
-    this.#failures = new FailureCount(clock, random, bounds)
-    this.#book = new InterfaceBook(record, {
-      id: record.id,
-      registry,
-      clock,
-      learned: (told) => {
-        const { message, data } = changeReport(told)
-        this.#event("service.interface_refreshed", "info", message, data)
-      },
-      unsaved: (message) => this.#log.write("runtime", `its interface is not stored: ${message}`),
-    })
+  /** Nothing is begun before `after`: what an earlier service of this id still has to end. */
+  constructor(parts: SharedParts, record: ServiceRecord, namespace: string, after: Promise<void>) {
+    const { clock, random, bounds } = parts
+    this.state = new ServiceState(parts, record, namespace)
     const open = (key: InstanceKey) => this.#openKeyed(key)
-    this.#pool = new Pool({ clock, random, bounds, open, full: (count) => this.#serving.full(count) })
+    const retire = (instance: Instance) => this.state.drain(instance, 0)
+    this.#pool = new Pool({ clock, random, bounds, open, retire, full: (count) => this.#serving.full(count) })
     this.#refresher = new Refresher(parts, {
       refresh: (instance) => this.#refresh(instance),
       failed: (instance, error) => this.#unwell(instance, error),
     })
-    this.#serving = new Serving(this.#served(), this.#waiters, this.#pool, parts)
-    this.view = this.#freshView()
+    this.#serving = new Serving(this.state, this.#pool)
     this.ended = this.#run(after)
   }
 
   /** The registry says something new of this service. */
   update(record: ServiceRecord, namespace: string): void {
-    const before = this.#record
-    this.#record = record
-    this.#namespace = namespace
-    if (record.quarantine !== undefined) this.#ownQuarantine = undefined
-    if (before.quarantine !== undefined && record.quarantine === undefined) this.#pardon()
+    const { state } = this
+    const before = state.record
+    state.record = record
+    state.namespace = namespace
+    if (record.quarantine !== undefined) state.ownQuarantine = undefined
+    if (before.quarantine !== undefined && record.quarantine === undefined) this.#pardoned()
     if (before.manifest !== record.manifest) this.#manifestChanged()
-    this.#changed()
+    state.changed()
   }
 
   /** Quarantine is lifted, also one the registry never heard of. */
   pardon(): void {
-    if (this.#ownQuarantine === undefined) return
-    this.#pardon()
-    this.#changed()
+    if (this.state.ownQuarantine === undefined) return
+    this.#pardoned()
+    this.state.changed()
   }
 
-  #pardon(): void {
-    this.#ownQuarantine = undefined
-    this.#failures.clear()
-    this.#failure = undefined
-    this.#event("service.unquarantined", "info", "quarantine is lifted")
+  #pardoned(): void {
+    this.state.ownQuarantine = undefined
+    this.state.failures.clear()
+    this.state.failure = undefined
+    this.state.event("service.unquarantined", "info", "quarantine is lifted")
   }
 
   #manifestChanged(): void {
-    const generation = generationKey(this.#record.manifest)
-    const replaced = generation !== this.#generation
-    this.#event("service.manifest_applied", "info", "its manifest changed", { newGeneration: replaced })
-    if (!replaced) return
-    this.#generation = generation
-    this.#failure = undefined
-    this.#book.protocol = undefined
-    this.#attempt?.abort.abort()
-    this.#retireAll(this.#parts.bounds.drainMs, "its manifest changed")
+    const { state } = this
+    const generation = generationKey(state.record.manifest)
+    const newGeneration = generation !== state.generation
+    state.event("service.manifest_applied", "info", "its manifest changed", { newGeneration })
+    if (!newGeneration) return
+    state.generation = generation
+    state.failure = undefined
+    state.book.protocol = undefined
+    state.attempt?.abort.abort()
+    this.#retireAll(state.parts.bounds.drainMs, "its manifest changed")
   }
 
   /** Retires everything; resolves when all is gone. */
   close(drainMs: number): Promise<void> {
-    this.#closing = { drainMs }
-    for (const instance of this.#draining) instance.retire(drainMs)
-    const wanted = this.wanted
+    this.state.closing = { drainMs }
+    for (const instance of this.state.draining) instance.retire(drainMs)
+    const { wanted } = this.state
     if (wanted.level !== "running") this.#rest(wanted)
-    this.#changed()
+    this.state.changed()
     return this.ended
   }
 
   /** Resolves when nothing of a closed service is left but calls under way. */
   quiet(): Promise<void> {
-    const busy = () => this.#attempt !== undefined || [...this.#draining].some((instance) => instance.leases === 0)
-    return this.#waiters.until(() => (busy() ? undefined : { value: undefined }))
-  }
-
-  /** Resolves when the registry has answered everything it was told of this service. */
-  async written(): Promise<void> {
-    await Promise.all(this.#writing)
-  }
-
-  get namespace(): string {
-    return this.#namespace
-  }
-
-  get desired(): "running" | "stopped" {
-    return desiredOf(this.#record)
+    const { state } = this
+    const busy = () => state.attempt !== undefined || [...state.draining].some((instance) => instance.leases === 0)
+    return state.waiters.until(() => (busy() ? undefined : { value: undefined }))
   }
 
   async #run(after: Promise<void>): Promise<void> {
+    const { state } = this
     await after
     for (;;) {
-      const woken = this.#wake.next()
+      const woken = state.wake.next()
       let waitMs: number
       try {
         waitMs = this.#step()
       } catch (error) {
-        this.#event("service.supervision_failed", "error", "the supervisor failed on this service and goes on")
-        this.#log.write("runtime", `supervision failed: ${String(error).slice(0, 500)}`)
+        state.event("service.supervision_failed", "error", "the supervisor failed on this service and goes on")
+        state.log.write("runtime", `supervision failed: ${String(error).slice(0, 500)}`)
         waitMs = 1_000
       }
-      if (this.#closing !== undefined && !this.#busy()) break
+      if (state.closing !== undefined && !this.#busy()) break
       if (waitMs === Infinity) await woken
       else {
         const sleep = new AbortController()
-        await Promise.race([woken, this.#parts.clock.sleep(waitMs, sleep.signal)])
+        await Promise.race([woken, state.parts.clock.sleep(waitMs, sleep.signal)])
         sleep.abort()
       }
     }
-    await this.written()
+    await state.written()
   }
 
   /** Looks at everything and takes one step. Returns for how long there is nothing to do unless something happens. */
   #step(): number {
-    const wanted = this.wanted
+    const { state } = this
+    const { wanted } = state
     if (wanted.level !== "running") return this.#rest(wanted)
-    if (this.#lifecycle === "QUARANTINED") this.#move("REGISTERED", { health: "UNKNOWN" })
-    if (this.#attempt !== undefined || this.#main !== undefined) return Infinity
+    if (state.lifecycle === "QUARANTINED") state.move("REGISTERED", { health: "UNKNOWN" })
+    if (state.attempt !== undefined || state.main !== undefined) return Infinity
     // What nobody uses any more ends before its successor begins: ports and locks are free again.
-    for (const old of this.#draining) if (old.isolationKey === "shared" && old.leases === 0) return Infinity
-    if (this.#failure !== undefined) {
-      const waitMs = this.#dueAt() - this.#parts.clock.monotonic()
+    for (const old of state.draining) if (old.key === sharedKey && old.leases === 0) return Infinity
+    if (state.failure !== undefined) {
+      const waitMs = state.dueAt - state.parts.clock.monotonic()
       if (waitMs > 0) return waitMs
     }
-    if (this.#demanded()) this.#begin()
-    else if (this.#failure === undefined)
-      this.#move("REGISTERED", { health: "UNKNOWN", reason: "it starts with its next call" })
+    if (state.demanded) {
+      state.idled = false
+      void startOwn(state, this.#starts)
+    } else if (state.failure === undefined)
+      state.move("REGISTERED", { health: "UNKNOWN", reason: "it starts with its next call" })
     return Infinity
   }
 
   /** Not wanted: everything goes. */
   #rest(wanted: Exclude<Wanted, { level: "running" }>): number {
+    const { state } = this
     const { reason, hint } = wanted
-    const before = this.#lifecycle
-    this.#attempt?.abort.abort()
-    this.#retireAll(this.#closing?.drainMs ?? this.#parts.bounds.drainMs, reason)
-    this.#failure = undefined
-    this.#kicked = false
-    this.#idled = false
-    if (wanted.level === "quarantined") this.#move("QUARANTINED", { health: this.#condition.health, reason, hint })
-    else if (this.#busy()) this.#move("STOPPING", { health: "UNKNOWN", reason, hint })
+    const before = state.lifecycle
+    state.attempt?.abort.abort()
+    this.#openings.abort()
+    this.#openings = new AbortController()
+    this.#retireAll(state.closing?.drainMs ?? state.parts.bounds.drainMs, reason)
+    state.failure = undefined
+    state.kicked = false
+    state.idled = false
+    if (wanted.level === "quarantined") state.move("QUARANTINED", { health: state.condition.health, reason, hint })
+    else if (this.#busy()) state.move("STOPPING", { health: "UNKNOWN", reason, hint })
     else {
-      this.#move("STOPPED", { health: "UNKNOWN", reason, hint })
-      if (!["STOPPED", "REGISTERED", "QUARANTINED"].includes(before)) this.#event("service.stopped", "info", reason)
+      state.move("STOPPED", { health: "UNKNOWN", reason, hint })
+      if (!["STOPPED", "REGISTERED", "QUARANTINED"].includes(before)) state.event("service.stopped", "info", reason)
     }
     return Infinity
   }
 
-  get wanted(): Wanted {
-    if (this.#closing !== undefined) return { level: "stopped", reason: "it is going away", hint: "try again later" }
-    return wantedOf(this.#ownQuarantine ? { ...this.#record, quarantine: this.#ownQuarantine } : this.#record)
-  }
-
   #busy(): boolean {
-    return this.#attempt !== undefined || this.#draining.size > 0 || this.#pool.size > 0
+    return this.state.attempt !== undefined || this.state.draining.size > 0 || this.#pool.size > 0
   }
 
-  /** Somebody needs the service to run now. A lazy one never seen before runs once, so that its tools can be listed. */
-  #demanded(): boolean {
-    if (this.#waiting > 0 || this.#kicked) return true
-    if (this.#idled) return false
-    return !this.#isLazy() || this.#book.face === undefined
-  }
-
-  #dueAt(): number {
-    const failure = this.#failure
-    if (failure === undefined || failure.rest) return Infinity
-    const hurried = this.#waiting > 0 && this.#isRemote()
-    return failure.at + (hurried ? Math.min(failure.delayMs, this.#parts.bounds.demandCapMs) : failure.delayMs)
-  }
-
-  #isRemote(): boolean {
-    return this.#record.manifest.spec.origin.type === "remote_mcp"
-  }
-
-  #isLazy(): boolean {
-    return this.#record.manifest.spec.start === "lazy"
-  }
-
-  #begin(): void {
-    const attempt: Attempt = {
-      abort: new AbortController(),
-      ticket: this.#parts.gate.enter(this.#waiting > 0 || this.#kicked),
+  #ownerOf(instance: Instance): Owner {
+    const { state } = this
+    const own = instance.key === sharedKey
+    return {
+      lists: () => this.#refresher.soon(instance),
+      exit: (reason) => this.#lost(instance, `it ended: ${reason.slice(0, 300)}`, false),
+      well: () => this.#well(instance),
+      unwell: (error, inARow) => this.#probeFailed(instance, error, inARow),
+      rules: () => recycleRules(state.record.manifest, !own || state.isLazy, state.parts.bounds.idleMs),
+      busy: () => own && this.#pool.size > 0,
+      recycle: (why) => this.recycle(instance, why),
     }
-    this.#attempt = attempt
-    this.#idled = false
-    this.#move("STARTING", this.#failure === undefined ? { health: "UNKNOWN" } : this.#condition)
-    void this.#start(attempt)
-  }
-
-  async #start(attempt: Attempt): Promise<void> {
-    const { signal } = attempt.abort
-    let instance: Instance | undefined
-    try {
-      await raced(attempt.ticket.ready, signal)
-      const begun = this.#parts.clock.monotonic()
-      const limit = this.#startLimit(signal)
-      try {
-        instance = await this.#open(sharedKey, limit)
-        const face = await raced(instance.backend.describe(limit.signal), limit.signal)
-        if (signal.aborted || !instance.usable) throw abortError(limit.signal)
-        this.#started(instance, face, this.#parts.clock.monotonic() - begun)
-      } finally {
-        limit.end()
-      }
-    } catch (thrown) {
-      if (instance !== undefined) this.#drain(instance, 0)
-      if (!signal.aborted)
-        this.#startFailed(asClarityError(thrown, "its start failed; the daemon's log has the details"))
-    } finally {
-      attempt.ticket.leave()
-      this.#attempt = undefined
-      this.#changed()
-    }
-  }
-
-  #startLimit(parent: AbortSignal): Deadline {
-    const { clock, bounds } = this.#parts
-    return deadline(clock, bounds.startMs, parent, () => {
-      return new ClarityError("upstream_timeout", `it did not come up within ${bounds.startMs / 1000} s`)
-    })
-  }
-
-  /** Opens an instance and tends it. Its death ends the limit, so that nobody waits for an answer of the dead. */
-  async #open(key: InstanceKey, limit: Deadline): Promise<Instance> {
-    const { clock, random, bounds, credentials, factories } = this.#parts
-    const log = this.#log
-    const verdict = this.#book.protocol
-    const remembered = verdict !== undefined && clock.now() - verdict.checkedAt < bounds.verdictMs ? verdict : undefined
-    const definition = { id: this.id, namespace: this.#namespace, manifest: this.#record.manifest }
-    const { isolationKey } = key
-    const services = { clock, log, credentials, isolationKey, ...(remembered ? { remembered } : {}) }
-    const backend = await openBackend(factories, definition, services, limit.signal, bounds.disposeMs)
-    const broken = (found: Instance) => this.#lost(found, "a call found it unusable", true)
-    const instance = createInstance(backend, isolationKey, { clock, log, disposeMs: bounds.disposeMs, broken })
-    const own = key === sharedKey
-    tend(
-      instance,
-      own,
-      { clock, random, bounds, log },
-      {
-        lists: () => this.#refresher.soon(instance),
-        exit: (reason) => {
-          const ended = `it ended: ${reason.slice(0, 300)}`
-          limit.abort(new ClarityError("unavailable", ended))
-          this.#lost(instance, ended, false)
-        },
-        well: () => this.#well(instance),
-        unwell: (error, inARow) => this.#probeFailed(instance, error, inARow),
-        rules: () => recycleRules(this.#record.manifest, !own || this.#isLazy(), bounds.idleMs),
-        busy: () => own && this.#pool.size > 0,
-        recycle: (why) => this.recycle(instance, why),
-      },
-    )
-    return instance
   }
 
   async #openKeyed(key: InstanceKey): Promise<Instance> {
-    const generation = this.#generation
-    const limit = this.#startLimit(new AbortController().signal)
+    const { state } = this
+    const { generation } = state
+    const limit = startLimit(state, this.#openings.signal)
     try {
-      const instance = await this.#open(key, limit)
-      const wanted = this.wanted.level === "running"
-      if (!wanted || generation !== this.#generation) this.#drain(instance, 0)
-      if (!wanted) throw this.#serving.refused(false)
+      const instance = await openInstance(state, key, limit, this.#starts)
+      if (state.wanted.level !== "running" || generation !== state.generation) state.drain(instance, 0)
       return instance
+    } catch (thrown) {
+      throw state.wanted.level === "running" ? thrown : this.#serving.refused(false)
     } finally {
       limit.end()
       // The pool takes note first.
-      queueMicrotask(() => this.#changed())
+      queueMicrotask(() => state.changed())
     }
   }
 
   #started(instance: Instance, face: Interface, tookMs: number): void {
-    this.#main = instance
-    this.#failure = undefined
-    this.#awaySince = undefined
-    this.#kicked = false
-    this.#write(this.#book.learn(face).saved)
-    this.#move("RUNNING", wellCondition(face))
-    const data = { tookMs: Math.round(tookMs), revision: this.#book.revision, tools: face.tools.length }
-    this.#event("service.started", "info", "running", data)
+    const { state } = this
+    state.write(state.book.learn(face).saved)
+    state.main = instance
+    state.failure = undefined
+    state.awaySince = undefined
+    state.kicked = false
+    state.move("RUNNING", wellCondition(face))
+    const data = { tookMs: Math.round(tookMs), revision: state.book.revision, tools: face.tools.length }
+    state.event("service.started", "info", "running", data)
   }
 
   #startFailed(error: ClarityError): void {
-    this.#failedAttempts += 1
-    this.#kicked = false
+    this.state.failedAttempts += 1
+    this.state.kicked = false
     this.#failed("service.start_failed", error, false)
   }
 
   #failed(kind: "service.start_failed" | "service.crashed", error: ClarityError, again: boolean): void {
-    const { origin, restartPolicy } = this.#record.manifest.spec
+    const { state } = this
+    const { origin, restartPolicy } = state.record.manifest.spec
     // A remote that is away harms nothing here, and a laptop that was offline must not need a person afterwards.
-    const verdict = this.#failures.note(restartPolicy, !this.#isRemote())
+    const verdict = state.failures.note(restartPolicy, !state.isRemote)
     const rest = verdict.then === "rest" || error instanceof UnknownOrigin
-    const delayMs = again && this.#failures.inARow === 1 ? 0 : verdict.delayMs
-    const at = this.#parts.clock.monotonic()
-    this.#awaySince ??= at
-    this.#failure = { error, at, delayMs, rest }
+    const delayMs = again && state.failures.inARow === 1 ? 0 : verdict.delayMs
+    const at = state.parts.clock.monotonic()
+    state.awaySince ??= at
+    state.failure = { error, at, delayMs, rest }
     const retry = rest ? {} : { retryAfterMs: Math.round(delayMs) }
-    this.#event(kind, "warn", error.message, { code: error.code, failures: this.#failures.inARow, ...retry })
-    this.#move("CRASHED", conditionOf(error, origin.type))
+    state.event(kind, "warn", error.message, { code: error.code, failures: state.failures.inARow, ...retry })
+    state.move("CRASHED", conditionOf(error, origin.type))
     if (verdict.then !== "quarantine" || rest) return
     const { maxRestarts, windowSeconds } = restartPolicy
-    const reason = `${maxRestarts} failures within ${windowSeconds} s; the last: ${error.message.slice(0, 300)}`
-    this.#quarantine(reason)
+    this.#quarantine(`${maxRestarts} failures within ${windowSeconds} s; the last: ${error.message.slice(0, 300)}`)
   }
 
   #quarantine(reason: string): void {
-    const quarantine = { reason, since: this.#parts.clock.now() }
-    this.#ownQuarantine = quarantine
-    this.#event("service.quarantined", "error", reason)
-    this.#rest({ level: "quarantined", reason, hint: "mend the cause, then unquarantine the service" })
-    const told = this.#parts.registry.patch(this.id, { quarantine }).then(
+    const { state } = this
+    const quarantine = { reason, since: state.parts.clock.now() }
+    state.ownQuarantine = quarantine
+    state.event("service.quarantined", "error", reason)
+    const wanted = wantedOf({ ...state.record, quarantine })
+    if (wanted.level !== "running") this.#rest(wanted)
+    const told = state.parts.registry.patch(state.id, { quarantine }).then(
       () => undefined,
-      (error: unknown) => this.#log.write("runtime", `its quarantine is not stored: ${asClarityError(error).message}`),
+      (error: unknown) => state.log.write("runtime", `its quarantine is not stored: ${asClarityError(error).message}`),
     )
-    this.#write(told)
+    state.write(told)
   }
 
   /** An instance died or was found useless by a call. */
   #lost(instance: Instance, reason: string, byCall: boolean): void {
-    const own = instance === this.#main
-    this.#drain(instance, this.#parts.bounds.drainMs)
-    if (own) {
-      this.#main = undefined
-      if (this.#parts.clock.monotonic() - instance.openedAt >= this.#parts.bounds.goodMs) this.#failures.clear()
-      this.#restartCount += 1
+    const { state } = this
+    state.drain(instance, state.parts.bounds.drainMs)
+    if (instance === state.main) {
+      state.main = undefined
+      if (state.parts.clock.monotonic() - instance.openedAt >= state.parts.bounds.goodMs) state.failures.clear()
+      state.restartCount += 1
       this.#failed("service.crashed", new ClarityError("unavailable", reason), byCall)
-    } else if (instance.isolationKey !== "shared") this.#log.write("runtime", `an instance of one caller: ${reason}`)
-    this.#changed()
+    } else if (instance.key !== sharedKey) state.log.write("runtime", `an instance of one caller: ${reason}`)
+    state.changed()
   }
 
   #probeFailed(instance: Instance, error: ClarityError, inARow: number): void {
     this.#unwell(instance, error)
     // A local program that hangs with nothing to do will not come back by itself.
-    if (instance === this.#main && inARow >= 3 && !this.#isRemote() && instance.leases === 0)
+    if (instance === this.state.main && inARow >= 3 && !this.state.isRemote && instance.leases === 0)
       this.#lost(instance, `it hangs: ${error.message}`, false)
   }
 
   #unwell(instance: Instance, error: ClarityError): void {
-    if (instance === this.#main) this.#move(this.#lifecycle, conditionOf(error, this.#record.manifest.spec.origin.type))
+    const { state } = this
+    if (instance === state.main) state.move(state.lifecycle, conditionOf(error, state.record.manifest.spec.origin.type))
   }
 
   /** It answers. What it offers may have changed while it did not. */
   #well(instance: Instance): void {
-    if (instance !== this.#main || this.#book.face === undefined) return
-    const condition = wellCondition(this.#book.face)
-    if (condition.health !== this.#condition.health) this.#refresher.soon(instance)
-    this.#move(this.#lifecycle, condition)
+    const { state } = this
+    if (instance !== state.main || state.book.face === undefined) return
+    const condition = wellCondition(state.book.face)
+    if (condition.health !== state.condition.health) this.#refresher.soon(instance)
+    state.move(state.lifecycle, condition)
   }
 
   #retireAll(drainMs: number, reason: string): void {
-    this.#pool.instances().forEach((instance) => this.#drain(instance, drainMs))
+    const { state } = this
+    for (const instance of this.#pool.instances()) state.drain(instance, drainMs)
     this.#pool.forget()
-    if (this.#main === undefined) return
-    const old = this.#main
-    this.#main = undefined
-    this.#drain(old, drainMs)
-    this.#move("STOPPING", { health: "UNKNOWN", reason })
-  }
-
-  #drain(instance: Instance, drainMs: number): void {
-    instance.retire(drainMs)
-    if (this.#draining.has(instance)) return
-    this.#draining.add(instance)
-    void this.#forgetWhenGone(instance)
-  }
-
-  async #forgetWhenGone(instance: Instance): Promise<void> {
-    await instance.gone
-    this.#draining.delete(instance)
-    this.#changed()
+    if (state.main === undefined) return
+    const old = state.main
+    state.main = undefined
+    state.drain(old, drainMs)
+    state.move("STOPPING", { health: "UNKNOWN", reason })
   }
 
   /** Stops an instance that has had its time; it comes back when it is wanted. */
   recycle(instance: Instance, why: RecycleReason): void {
-    const own = instance === this.#main
-    this.#event("service.recycled", "info", recycleWords[why], { reason: why, shared: own })
+    const { state } = this
+    const own = instance === state.main
+    state.event("service.recycled", "info", recycleWords[why], { reason: why, shared: own })
+    state.drain(instance, state.parts.bounds.recycleDrainMs)
     if (own) {
-      this.#main = undefined
-      this.#idled = why === "idle" || why === "budget"
-      this.#move("STOPPING", { health: "UNKNOWN", reason: recycleWords[why] })
+      state.main = undefined
+      state.idled = why === "idle" || why === "budget"
+      state.move("STOPPING", { health: "UNKNOWN", reason: recycleWords[why] })
     }
-    this.#drain(instance, this.#parts.bounds.recycleDrainMs)
-    this.#changed()
+    state.changed()
   }
 
   /** Everything open, and what of it comes back on use. */
   instances(): { readonly all: readonly Instance[]; readonly spare: readonly Instance[] } {
     const keyed = this.#pool.instances()
-    const all = this.#main === undefined ? keyed : [this.#main, ...keyed]
-    return { all, spare: this.#isLazy() ? all : keyed }
+    const all = this.state.main === undefined ? keyed : [this.state.main, ...keyed]
+    return { all, spare: this.state.isLazy ? all : keyed }
   }
 
   acquire(context: AcquireContext): Promise<Lease> {
     return this.#serving.acquire(context)
   }
 
-  #served(): Served {
-    const loop = () => this
-    return {
-      get view() {
-        return loop().view
-      },
-      get main() {
-        return loop().#main
-      },
-      get wanted() {
-        return loop().wanted
-      },
-      get starting() {
-        return loop().#attempt !== undefined
-      },
-      get failure() {
-        return loop().#failure
-      },
-      get dueAt() {
-        return loop().#dueAt()
-      },
-      get failedAttempts() {
-        return loop().#failedAttempts
-      },
-      get awaySince() {
-        return loop().#awaySince
-      },
-      waiting: (count) => {
-        this.#waiting += count
-        if (count > 0) this.#attempt?.ticket.hurry()
-        this.#wake.call()
-      },
-      used: () => {
-        if (this.#main !== undefined || this.#attempt !== undefined || this.#failure !== undefined) return
-        this.#kicked = true
-        this.#wake.call()
-      },
-    }
-  }
-
   /** Tries now, whatever the back-off; resolves when running, failed, or not wanted any more. */
   async bringUp(): Promise<void> {
-    const before = this.#failedAttempts
-    this.#failures.pardon()
-    if (this.#main === undefined) {
-      this.#kicked = true
-      if (this.#attempt === undefined) this.#failure = undefined
-      this.#attempt?.ticket.hurry()
+    const { state } = this
+    const before = state.failedAttempts
+    state.failures.pardon()
+    if (state.main === undefined) {
+      state.kicked = true
+      if (state.attempt === undefined) state.failure = undefined
+      state.attempt?.ticket.hurry()
     }
-    this.#changed()
-    const settled = () => this.#main?.usable || this.#failedAttempts > before || this.wanted.level !== "running"
-    await this.#waiters.until(() => (settled() ? { value: undefined } : undefined))
+    state.changed()
+    const settled = () => state.main?.usable || state.failedAttempts > before || state.wanted.level !== "running"
+    await state.waiters.until(() => (settled() ? { value: undefined } : undefined))
   }
 
   /** Resolves when nothing of it runs any more, or somebody wants it again. */
   async settleStopped(): Promise<void> {
+    const { state } = this
     const settled = () => {
-      if (this.wanted.level === "running") return true
-      return !this.#busy() && (this.#lifecycle === "STOPPED" || this.#lifecycle === "QUARANTINED")
+      if (state.wanted.level === "running") return true
+      return !this.#busy() && (state.lifecycle === "STOPPED" || state.lifecycle === "QUARANTINED")
     }
-    await this.#waiters.until(() => (settled() ? { value: undefined } : undefined))
+    await state.waiters.until(() => (settled() ? { value: undefined } : undefined))
   }
 
   async restart(): Promise<void> {
-    this.#restartCount += 1
-    this.#event("service.restarted", "info", "restarted by an operator")
-    this.#retireAll(this.#parts.bounds.drainMs, "restarted by an operator")
+    this.state.restartCount += 1
+    this.state.event("service.restarted", "info", "restarted by an operator")
+    this.#retireAll(this.state.parts.bounds.drainMs, "restarted by an operator")
     await this.bringUp()
   }
 
   async introspect(): Promise<Introspection> {
     const main = await this.#serving.withMain(new AbortController().signal, (running) => running)
     try {
-      const told = await this.#refresh(main)
+      const told = await this.#refresh(main, true)
       this.#well(main)
       return told
     } catch (thrown) {
       const error = asClarityError(thrown)
       this.#unwell(main, error)
-      throw unavailable({ ...this.view, reason: error.message }, { retryable: error.entry.retryable })
+      throw unavailable({ ...this.state.view, reason: error.message }, { retryable: error.entry.retryable })
     }
   }
 
-  async #refresh(instance: Instance): Promise<Introspection> {
-    const limit = this.#startLimit(instance.over)
+  async #refresh(instance: Instance, always = false): Promise<Introspection> {
+    const limit = startLimit(this.state, instance.over)
     try {
-      const told = await this.#book.refresh(instance.backend, limit.signal)
+      const told = await this.state.book.refresh(instance.backend, limit.signal, always)
       instance.alive()
       return told
     } finally {
       limit.end()
-      this.#changed()
+      this.state.changed()
     }
   }
 
   status(): ServiceStatus {
-    return statusOf(this.#parts.clock, {
-      view: this.view,
-      record: this.#record,
-      main: this.#main,
-      keyed: this.#pool.size,
-      restartCount: this.#restartCount,
-      dueAt: this.#attempt === undefined ? this.#dueAt() : Infinity,
-    })
-  }
-
-  #write(promise: Promise<void>): void {
-    this.#writing.add(promise)
-    void promise.finally(() => this.#writing.delete(promise))
-  }
-
-  #move(to: Lifecycle, condition: Condition): void {
-    const from = this.#lifecycle
-    if (from === to && sameCondition(condition, this.#condition)) return
-    if (from !== to && !mayMove(from, to))
-      this.#event("service.illegal_transition", "error", `${from} to ${to}: a fault of the runtime itself`)
-    this.#lifecycle = to
-    this.#condition = condition
-    this.#changed()
-  }
-
-  /** Something is different: the loop looks again, and so does everybody who waits. */
-  #changed(): void {
-    this.#wake.call()
-    const view = keepView(this.view, this.#freshView())
-    if (view !== this.view) {
-      this.view = view
-      this.#parts.changed()
-    }
-    this.#waiters.tell()
-  }
-
-  #freshView(): ServiceView {
-    const { face, revision, introspectedAt } = this.#book
-    return {
-      id: this.id,
-      namespace: this.#namespace,
-      manifest: this.#record.manifest,
-      lifecycle: this.#lifecycle,
-      ...this.#condition,
-      ...(face === undefined ? {} : { interface: face }),
-      ...(revision === undefined ? {} : { revision }),
-      ...(introspectedAt === undefined ? {} : { introspectedAt }),
-      stale: this.#main === undefined,
-      listed: this.wanted.level === "running",
-    }
-  }
-
-  #event(kind: string, level: Level, message: string, data?: JsonObject): void {
-    this.#log.write("runtime", `${kind}: ${message}`)
-    this.#parts.telemetry.record({ kind, level, message, serviceId: this.id, ...(data === undefined ? {} : { data }) })
+    return statusOf(this.state, this.#pool.size)
   }
 }

@@ -1,29 +1,22 @@
-import type { BackendVitals, Clock, ServiceRecord, ServiceStatus, ServiceView } from "@clarity-runtime/contracts"
+import type { BackendVitals, ServiceStatus } from "@clarity-runtime/contracts"
 import { desiredOf } from "./desired.ts"
 import type { Instance } from "./instances.ts"
+import type { ServiceState } from "./state.ts"
 
-/** One service for operators, as it is at this moment. `dueAt`: monotonic time of the next attempt, Infinity for none. */
-export function statusOf(
-  clock: Clock,
-  now: {
-    readonly view: ServiceView
-    readonly record: ServiceRecord
-    readonly main: Instance | undefined
-    readonly keyed: number
-    readonly restartCount: number
-    readonly dueAt: number
-  },
-): ServiceStatus {
-  const { main, dueAt } = now
+/** One service for operators, as it is at this moment. `keyed`: instances of callers of their own. */
+export function statusOf(state: ServiceState, keyed: number): ServiceStatus {
+  const { main, record, view, restartCount } = state
+  const { clock } = state.parts
+  const dueAt = state.attempt === undefined ? state.dueAt : Infinity
   const monotonic = clock.monotonic()
   const onTheWall = (at: number) => Math.round(clock.now() + (at - monotonic))
   const vitals = main === undefined ? undefined : vitalsOf(main)
   return {
-    ...now.view,
-    desired: desiredOf(now.record),
+    ...view,
+    desired: desiredOf(record),
     uptimeSeconds: main === undefined ? 0 : Math.floor((monotonic - main.openedAt) / 1000),
-    restartCount: now.restartCount,
-    instances: now.keyed + (main === undefined ? 0 : 1),
+    restartCount,
+    instances: keyed + (main === undefined ? 0 : 1),
     ...(vitals?.pid === undefined ? {} : { pid: vitals.pid }),
     ...(vitals?.rssBytes === undefined ? {} : { rssBytes: vitals.rssBytes }),
     ...(dueAt === Infinity ? {} : { nextAttemptAt: onTheWall(dueAt) }),

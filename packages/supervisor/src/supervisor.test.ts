@@ -1,9 +1,8 @@
-import { ClarityError, createBroadcast } from "@clarity-runtime/contracts"
-import { fakeBackend, remoteManifest, stdioManifest } from "@clarity-runtime/testkit"
+import type { ClarityError } from "@clarity-runtime/contracts"
+import { fakeBackend, stdioManifest } from "@clarity-runtime/testkit"
 import { describe, expect, test } from "vitest"
 import { caller, memoryRegistry, supervised, workshop } from "../test/harness.ts"
 
-const away = () => new ClarityError("unavailable", "the connection was refused")
 const refusal = (thrown: unknown) => thrown as ClarityError
 
 describe("what is wanted comes to run", () => {
@@ -14,7 +13,7 @@ describe("what is wanted comes to run", () => {
       const backend = fakeBackend({ tools: { hello: "hi" } })
       return Object.assign(backend, { describe: () => answered.promise.then(() => backend.interface) })
     }
-    await using house = disposing(supervised([stdioManifest()], { shop }))
+    await using house = supervised([stdioManifest()], { shop })
     expect(house.view()).toMatchObject({ lifecycle: "REGISTERED", stale: true, listed: true })
     await house.turn()
     expect(house.view()).toMatchObject({ lifecycle: "STARTING", health: "UNKNOWN", stale: true })
@@ -27,7 +26,7 @@ describe("what is wanted comes to run", () => {
 
   test("an origin nobody can open says so and is not tried again", async () => {
     const shop = workshop(["remote_mcp"])
-    await using house = disposing(supervised([stdioManifest()], { shop }))
+    await using house = supervised([stdioManifest()], { shop })
     await house.clock.advance(600_000)
     expect(house.view()).toMatchObject({ lifecycle: "CRASHED", health: "DEGRADED" })
     expect(house.view()?.reason).toContain("local_stdio")
@@ -35,7 +34,7 @@ describe("what is wanted comes to run", () => {
   })
 
   test("stop is kept in the registry, start again too; starting twice changes nothing", async () => {
-    await using house = disposing(supervised([stdioManifest()]))
+    await using house = supervised([stdioManifest()])
     await house.turn()
     const stopped = await house.supervisor.stop(house.id)
     expect(stopped).toMatchObject({ lifecycle: "STOPPED", desired: "stopped", listed: false, instances: 0 })
@@ -50,7 +49,7 @@ describe("what is wanted comes to run", () => {
   })
 
   test("a disabled service is stopped, and starting it is refused by name", async () => {
-    await using house = disposing(supervised([stdioManifest({ spec: { enabled: false } })]))
+    await using house = supervised([stdioManifest({ spec: { enabled: false } })])
     await house.turn()
     expect(house.view()).toMatchObject({ lifecycle: "STOPPED", listed: false })
     await expect(house.supervisor.start(house.id)).rejects.toMatchObject({ code: "conflict" })
@@ -63,13 +62,13 @@ describe("what is wanted comes to run", () => {
     await registry.storeInterface(id, fakeBackend({ tools: { stored: "x" } }).interface, 7)
     const shop = workshop()
     shop.open = () => new Promise(() => undefined)
-    const house = supervised([], { registry, shop })
+    await using house = supervised([], { registry, shop })
     expect(house.view()).toMatchObject({ stale: true, listed: true, introspectedAt: 7 })
     expect(house.view()?.interface?.tools[0]?.name).toBe("stored")
   })
 
   test("registering starts, removing drains, disposes and forgets", async () => {
-    await using house = disposing(supervised([]))
+    await using house = supervised([])
     await house.turn()
     const { id } = await house.registry.put(stdioManifest())
     await house.turn()
@@ -86,21 +85,3 @@ describe("what is wanted comes to run", () => {
     expect(house.kinds()).toEqual(expect.arrayContaining(["service.manifest_applied", "service.removed"]))
   })
 })
-
-/** The house is left empty, whatever a test did. */
-function disposing(house: ReturnType<typeof supervised>) {
-  return Object.assign(house, {
-    async [Symbol.asyncDispose]() {
-      const ended = house.supervisor[Symbol.asyncDispose]()
-      await house.clock.advance(60_000)
-      await ended
-      expect(house.shop.alive()).toEqual([])
-      expect(house.kinds()).not.toContain("service.illegal_transition")
-      expect(house.kinds()).not.toContain("service.supervision_failed")
-    },
-  })
-}
-
-void away
-void remoteManifest
-void createBroadcast

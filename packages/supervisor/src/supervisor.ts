@@ -12,12 +12,14 @@ import {
   type Supervision,
   type Telemetry,
 } from "@clarity-runtime/contracts"
+import { desiredOf } from "./desired.ts"
 import { factoriesByType } from "./opening.ts"
 import { defaultBounds, type Bounds, type SupervisorOptions } from "./options.ts"
 import { overBudget } from "./recycle.ts"
-import { ServiceLoop, type LoopParts } from "./service-loop.ts"
+import { ServiceLoop } from "./service-loop.ts"
 import { createSnapshots, inOrder } from "./snapshot.ts"
 import { createStartGate } from "./start-gate.ts"
+import type { SharedParts } from "./state.ts"
 
 export interface SupervisorParts {
   readonly registry: Registry
@@ -49,9 +51,9 @@ export function createSupervisor(parts: SupervisorParts): Supervision & AsyncDis
   const snapshots = createSnapshots({
     clock,
     coalesceMs: bounds.coalesceMs,
-    views: () => ordered.map((loop) => loop.view),
+    views: () => ordered.map((loop) => loop.state.view),
   })
-  const shared: LoopParts = {
+  const shared: SharedParts = {
     registry,
     factories: factoriesByType(parts.factories),
     telemetry,
@@ -68,7 +70,7 @@ export function createSupervisor(parts: SupervisorParts): Supervision & AsyncDis
   }
 
   function arrive(id: string, definition: ServiceRecord, namespace: string): void {
-    const predecessor = [...living].find((loop) => loop.id === id)
+    const predecessor = [...living].find((loop) => loop.state.id === id)
     const loop = new ServiceLoop(shared, definition, namespace, predecessor?.quiet() ?? Promise.resolve())
     loops.set(id, loop)
     living.add(loop)
@@ -94,10 +96,10 @@ export function createSupervisor(parts: SupervisorParts): Supervision & AsyncDis
       if (loop === undefined) {
         if (before !== undefined) record("service.manifest_applied", "registered", id)
         arrive(id, definition, namespace)
-      } else if (before?.services.get(id) !== definition || loop.namespace !== namespace)
+      } else if (before?.services.get(id) !== definition || loop.state.namespace !== namespace)
         loop.update(definition, namespace)
     }
-    ordered = inOrder(loops.values())
+    ordered = inOrder([...loops.values()].map((loop) => loop.state)).flatMap(({ id }) => loops.get(id) ?? [])
     snapshots.changed()
   }
 
@@ -134,7 +136,7 @@ export function createSupervisor(parts: SupervisorParts): Supervision & AsyncDis
 
   /** Wishes to start what must not be started are told, not kept for later. */
   function refuseHindered(loop: ServiceLoop): void {
-    const { wanted, namespace } = loop
+    const { wanted, namespace } = loop.state
     const data = {
       service: namespace,
       ...(wanted.level === "running" ? {} : { reason: wanted.reason, hint: wanted.hint }),
@@ -145,12 +147,12 @@ export function createSupervisor(parts: SupervisorParts): Supervision & AsyncDis
         `service ${namespace} is quarantined, unquarantine it first: ${wanted.reason}`,
         { data },
       )
-    if (!loop.view.manifest.spec.enabled)
+    if (!loop.state.view.manifest.spec.enabled)
       throw new ClarityError("conflict", `service ${namespace} is disabled in its manifest (spec.enabled)`, { data })
   }
 
   async function wish(loop: ServiceLoop, desired: "running" | "stopped"): Promise<void> {
-    await registry.patch(loop.id, { desired })
+    await registry.patch(loop.state.id, { desired })
     follow()
   }
 
@@ -162,7 +164,7 @@ export function createSupervisor(parts: SupervisorParts): Supervision & AsyncDis
 
   /** Until what runs is what is wanted now, or could not be had. */
   function settle(loop: ServiceLoop): Promise<void> {
-    return loop.wanted.level === "running" ? loop.bringUp() : loop.settleStopped()
+    return loop.state.wanted.level === "running" ? loop.bringUp() : loop.settleStopped()
   }
 
   async function dispose(): Promise<void> {
@@ -205,27 +207,28 @@ export function createSupervisor(parts: SupervisorParts): Supervision & AsyncDis
     async start(id) {
       const loop = loopOf(id)
       refuseHindered(loop)
-      if (loop.wanted.level !== "running") await wish(loop, "running")
+      if (loop.state.wanted.level !== "running") await wish(loop, "running")
       await loop.bringUp()
       return told(loop)
     },
     async stop(id) {
       const loop = loopOf(id)
-      if (loop.desired !== "stopped" || loop.wanted.level === "quarantined") await wish(loop, "stopped")
+      if (desiredOf(loop.state.record) !== "stopped" || loop.state.wanted.level === "quarantined")
+        await wish(loop, "stopped")
       await loop.settleStopped()
       return told(loop)
     },
     async restart(id) {
       const loop = loopOf(id)
       refuseHindered(loop)
-      if (loop.wanted.level !== "running") await wish(loop, "running")
+      if (loop.state.wanted.level !== "running") await wish(loop, "running")
       await loop.restart()
       return told(loop)
     },
     async unquarantine(id) {
       const loop = loopOf(id)
-      if (loop.wanted.level === "quarantined") {
-        await loop.written()
+      if (loop.state.wanted.level === "quarantined") {
+        await loop.state.written()
         await registry.patch(id, { quarantine: null })
         follow()
         loop.pardon()

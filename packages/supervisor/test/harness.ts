@@ -24,6 +24,7 @@ import {
   operator,
   type FakeBackend,
 } from "@clarity-runtime/testkit"
+import { expect } from "vitest"
 import { createSupervisor } from "../src/supervisor.ts"
 import type { SupervisorOptions } from "../src/options.ts"
 
@@ -172,6 +173,8 @@ export function workshop(types: readonly OriginType[] = ["local_stdio", "remote_
   return made
 }
 
+const faults = new Set(["service.illegal_transition", "service.supervision_failed", "supervisor.registry_lost"])
+
 /** A supervisor with everything fake around it, and time that stands still. */
 export function supervised(
   manifests: readonly ServiceManifest[],
@@ -191,7 +194,17 @@ export function supervised(
     ...(given.options === undefined ? {} : { options: given.options }),
   })
   const [id = ""] = registry.snapshot().services.keys()
+  async function empty(): Promise<void> {
+    const ended = supervisor[Symbol.asyncDispose]()
+    await clock.advance(60_000)
+    await ended
+    expect(shop.alive().map(({ definition }) => definition.id)).toEqual([])
+    expect(telemetry.events.filter(({ kind }) => faults.has(kind))).toEqual([])
+    expect(clock.sleepers).toBe(0)
+  }
   return {
+    /** Disposes the supervisor and proves that nothing is left, whatever a test did. */
+    [Symbol.asyncDispose]: empty,
     clock,
     registry,
     shop,
@@ -200,7 +213,8 @@ export function supervised(
     id,
     kinds: () => telemetry.events.map((event) => event.kind),
     view: (service = id) => supervisor.snapshot().services.find((view) => view.id === service),
-    /** Waits until the events recorded so far include that kind, letting the event loop turn but no time pass. */
+    count: (kind: string) => telemetry.events.filter((event) => event.kind === kind).length,
+    /** Lets everything happen that needs no time. */
     turn: () => clock.advance(0),
   }
 }
