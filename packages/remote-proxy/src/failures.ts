@@ -107,7 +107,8 @@ export function sessionLost(name: string): TransportError {
 /** Milliseconds from a Retry-After header, in seconds or as a date; at most a day; undefined for rubbish. */
 function retryAfter(value: string | undefined, clock: Clock): number | undefined {
   if (value === undefined) return undefined
-  const ms = /^\d+$/.test(value.trim()) ? Number(value) * 1000 : Date.parse(value) - clock.now()
+  const date = /^[A-Z][a-z]{2}/.test(value) ? Date.parse(value) : Number.NaN
+  const ms = /^\d+$/.test(value.trim()) ? Number(value) * 1000 : date - clock.now()
   return Number.isNaN(ms) ? undefined : Math.min(Math.max(0, ms), maxRetryAfterMs)
 }
 

@@ -68,15 +68,21 @@ export function createRecorder(): Recorder {
 }
 
 export interface Setting {
+  /** The transport's clock. */
   readonly clock?: Clock
+  /** The outbound client's; a transport's sleepers are easier to count without its own. */
+  readonly wireClock?: Clock
   readonly credentials?: Credentials
   readonly authRef?: string
   readonly defaults?: TransportOptions["defaults"]
 }
 
 /** What a transport needs, with an outbound client of its own. */
-export function setting(url: URL, { clock = manualClock(), credentials, authRef, defaults }: Setting = {}) {
-  const outbound = createOutbound({ clock, connectMs: 2000 })
+export function setting(
+  url: URL,
+  { clock = manualClock(), wireClock = manualClock(), credentials, authRef, defaults }: Setting = {},
+) {
+  const outbound = createOutbound({ clock: wireClock, connectMs: 2000 })
   const endpoint = createEndpoint({
     url,
     serviceId: "svc_up",
