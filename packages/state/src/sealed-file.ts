@@ -60,7 +60,6 @@ export function sealedFile(options: SealedFileOptions): SealedFile {
   const notices: string[] = []
   let expected: FileFacts | null | undefined
   let original: FileFacts | undefined
-  let written = false
 
   function open(text: string): SealedContent {
     const content = unseal(text, options)
@@ -123,7 +122,7 @@ export function sealedFile(options: SealedFileOptions): SealedFile {
     async write(body, generation) {
       const text = seal(body, generation)
       try {
-        if (!written) await ensureDirectory(dirname(await targetOf(path, fs)), fs)
+        if (!expected) await ensureDirectory(dirname(await targetOf(path, fs)), fs)
         if (original && options.unsealed) await keepOriginal(original, options.unsealed.backup)
       } catch (error) {
         throw storageError("write", path, error)
@@ -132,7 +131,6 @@ export function sealedFile(options: SealedFileOptions): SealedFile {
       const result = await safeWrite(path, text, { fs, ...(expected === undefined ? {} : { expected }) })
       expected = result.facts
       original = undefined
-      written = true
       if (result.keptAside)
         notices.push(`${path} was changed by somebody else while in use; that version is kept as ${result.keptAside}`)
       try {

@@ -65,7 +65,12 @@ async function createLockFile(fs: FileSystem, path: string): Promise<void> {
 }
 
 async function inUse(fs: FileSystem, directory: string, ownerPath: string): Promise<ClarityError> {
-  const owner = await readOwner(fs, ownerPath)
+  let owner = await readOwner(fs, ownerPath)
+  // The holder writes its note just after it got the lock, over the note of one that was killed.
+  for (let attempt = 0; owner === undefined && attempt < 20; attempt++) {
+    await systemClock.sleep(20)
+    owner = await readOwner(fs, ownerPath)
+  }
   const who = owner === undefined ? "another process" : `process ${owner.pid} (since ${owner.since})`
   return new ClarityError("conflict", `${directory} is in use by ${who}`, {
     data: { reason: "workspace_locked", ...(owner === undefined ? {} : { pid: owner.pid }) },
@@ -77,11 +82,20 @@ async function readOwner(fs: FileSystem, path: string): Promise<{ pid: number; s
     const read = await readBounded(fs, path, 4096)
     const owner: unknown = JSON.parse(Buffer.from(read?.bytes ?? []).toString("utf8"))
     if (!isJsonObject(owner) || !Number.isSafeInteger(owner["pid"])) return undefined
-    return { pid: Number(owner["pid"]), since: String(owner["since"]).slice(0, 40) }
+    const pid = Number(owner["pid"])
+    return isAlive(pid) ? { pid, since: String(owner["since"]).slice(0, 40) } : undefined
   } catch (error) {
     // Being written, or by somebody without manners: the lock is what counts.
     if (error instanceof Error) return undefined
     throw error
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return isErrno(error, "EPERM")
   }
 }
 
