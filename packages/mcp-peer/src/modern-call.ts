@@ -36,17 +36,21 @@ export async function* callModern(
   const abort = () => connection.cancel(exchange, abortError(signal))
   if (signal.aborted) abort()
   else signal.addEventListener("abort", abort, { once: true })
+  let over = false
   try {
     for (;;) {
       const event = await exchange.next()
       if (event.kind === "notification") {
         const notification = forCaller(event, context, token)
         if (notification) yield notification
-      } else if (event.kind !== "question") return event
+      } else if (event.kind !== "question") {
+        over = true
+        return event
+      }
     }
   } finally {
     signal.removeEventListener("abort", abort)
-    connection.cancel(exchange, new ClarityError("cancelled", "the caller went away"))
+    if (!over) connection.cancel(exchange, new ClarityError("cancelled", "the caller went away"))
   }
 }
 

@@ -11,7 +11,7 @@ import {
   toolCall,
 } from "./testing/calls.ts"
 import { handClock } from "./testing/clock.ts"
-import { initialized } from "./testing/http-script.ts"
+import { failed, httpScript, initialized } from "./testing/http-script.ts"
 import { hear, pipeTo, rpcError, scripted, type PipeDial, type ServerEnd } from "./testing/pipe.ts"
 import { newSeen, serveV1 } from "./testing/servers.ts"
 
@@ -161,6 +161,21 @@ describe("a parked call", () => {
     const second = await finish(peer, toolCall("a"), contextFor(modernClient))
     peer.unpark?.(stateOf(second.result))
     expect([cancels(), peer.parks?.(stateOf(second.result))]).toEqual([2, false])
+  })
+
+  test("has 64 places at one upstream; the next is refused and cancelled", async () => {
+    let dials = 0
+    const script = httpScript(({ method, receiver, id }) => {
+      if (method === "server/discover") throw failed("upstream_invalid", true, 404)
+      if (method === "initialize") return initialized()
+      receiver.message(ask(`q${++dials}`), id)
+      return undefined
+    })
+    const peer = await peerOver(script.dial)
+    opened.push(peer)
+    for (let number = 0; number < 64; number++) await finish(peer, toolCall("a"), contextFor(modernClient))
+    await expect(finish(peer, toolCall("a"), contextFor(modernClient))).rejects.toMatchObject({ code: "rate_limited" })
+    expect(script.abandoned).toHaveLength(1)
   })
 
   test("that the upstream ended by itself gives that answer when resumed", async () => {
