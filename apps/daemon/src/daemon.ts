@@ -117,8 +117,6 @@ export async function createDaemon(configuration: Configuration): Promise<Daemon
     app.route("/", pages({ edge: gateway.edge, supervision, info: context.info, isDraining: () => draining }))
     app.use("/api/*", gateway.edge.guard())
     app.route("/", controlApp(context))
-    app.all("/mcp", (c) => gateway.fetch(c.req.raw, c.env))
-    app.all("/mcp/*", (c) => gateway.fetch(c.req.raw, c.env))
     app.notFound((c) =>
       c.json({ error: `no such page: ${c.req.method} ${c.req.path.slice(0, 200)}`, code: "not_found" }, 404),
     )
@@ -132,7 +130,8 @@ export async function createDaemon(configuration: Configuration): Promise<Daemon
     })
 
     return {
-      fetch: async (request, env) => app.fetch(request, env as object),
+      // Calls do not pass through the router of everything else.
+      fetch: async (request, env) => (isMcp(request) ? gateway.fetch(request, env) : app.fetch(request, env as object)),
       gateway,
       registry,
       supervision,
@@ -144,6 +143,10 @@ export async function createDaemon(configuration: Configuration): Promise<Daemon
     await disposeAll(owned)
     throw error
   }
+}
+
+function isMcp({ url }: Request): boolean {
+  return /^[^/]*\/\/[^/]*\/mcp(?:[/?]|$)/.test(url)
 }
 
 /** Last made, first disposed; one that fails does not keep the others. */

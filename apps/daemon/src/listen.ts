@@ -94,7 +94,8 @@ function createTraffic(): Traffic {
 }
 
 function open(fetch: Fetch, traffic: Traffic, host: string, port: number): Promise<Server> {
-  const server = createAdaptorServer({ fetch, createServer, serverOptions, overrideGlobalObjects: false }) as Server
+  // The adaptor's own Response, made global here, is written to the socket without passing through a stream.
+  const server = createAdaptorServer({ fetch, createServer, serverOptions }) as Server
   server.maxHeadersCount = 100
   server.prependListener("request", (_request, response) => traffic.watch(response))
   return new Promise((resolve, reject) => {

@@ -32,7 +32,7 @@ import { answerModern } from "./eras/modern.ts"
 import { createSessions } from "./eras/sessions.ts"
 import { createParkingLot } from "./parking.ts"
 import { createSeal } from "./seal.ts"
-import { freshId } from "./trace.ts"
+import { requestId } from "./trace.ts"
 
 export interface GatewayOptions extends GateOptions {
   /** Where services come from: a supervisor, `openOnUse(...)`, or several joined. */
@@ -171,7 +171,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       const view = namespace === undefined ? catalog.common : catalog.of(namespace)
       if (view === undefined) throw new ClarityError("not_found", `no service has the namespace ${namespace}`)
       return dispatch(core, {
-        id: freshId("req"),
+        id: requestId(),
         request,
         principal,
         client: client ?? { era: "modern", protocolVersion: "2026-07-28", capabilities: {} },

@@ -11,7 +11,15 @@ export function traceOf(meta: JsonObject, headers: Headers | undefined): Record<
   return trace
 }
 
-/** Unguessable, sortable by nothing, 22 characters. */
+const boot = randomBytes(6).toString("base64url")
+let requests = 0
+
+/** Names one call in errors and in the timeline; unique, not secret. */
+export function requestId(): string {
+  return `req_${boot}_${++requests}`
+}
+
+/** Unguessable: 128 random bits. */
 export function freshId(prefix: string): string {
   return `${prefix}_${randomBytes(16).toString("base64url")}`
 }

@@ -16,7 +16,7 @@ import { dispatch } from "../dispatch.ts"
 import { errorText, jsonResponse, notificationText, resultText, type RpcId, type RpcMessage } from "../edge/rpc.ts"
 import { replyResponse, type ReplyFormat } from "../reply-response.ts"
 import { watchResource } from "../subscriptions.ts"
-import { freshId, traceOf } from "../trace.ts"
+import { requestId, traceOf } from "../trace.ts"
 import { askingBack, type ClientRequest } from "./ask-back.ts"
 import { legacyResult } from "./legacy-shape.ts"
 import type { Session, Sessions } from "./sessions.ts"
@@ -154,7 +154,7 @@ async function answerRequest(
   session?.running.set(id, controller)
   const { _meta: meta, ...rest } = params
   const call: Call = {
-    id: freshId("req"),
+    id: requestId(),
     request: { method, params: rest, meta: isJsonObject(meta) ? meta : {} },
     principal,
     client,

@@ -18,7 +18,7 @@ import { dispatch } from "../dispatch.ts"
 import { errorText, jsonResponse, notificationText, resultText, type RpcId } from "../edge/rpc.ts"
 import { isList } from "../lists.ts"
 import { replyResponse, type ReplyFormat } from "../reply-response.ts"
-import { freshId, traceOf } from "../trace.ts"
+import { requestId, traceOf } from "../trace.ts"
 import type { Listeners } from "./listen.ts"
 import { checkParameterHeaders, checkStandardHeaders } from "./modern-headers.ts"
 
@@ -62,7 +62,7 @@ export async function answerModern(core: Core, listeners: Listeners, request: Mo
     const hangUp = () => gone.abort(new ClarityError("cancelled", "the client closed the stream"))
     http.signal.addEventListener("abort", hangUp, { once: true })
     const call: Call = {
-      id: freshId("req"),
+      id: requestId(),
       request: { method, params, meta },
       principal: request.principal,
       client,
