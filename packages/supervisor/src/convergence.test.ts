@@ -1,6 +1,6 @@
 import { ClarityError, type Lease } from "@clarity-runtime/contracts"
 import { fakeBackend, remoteManifest, stdioManifest } from "@clarity-runtime/testkit"
-import fc from "fast-check"
+import * as fc from "fast-check"
 import { expect, test } from "vitest"
 import { caller, supervised, workshop } from "../test/harness.ts"
 import { wantedOf } from "./desired.ts"

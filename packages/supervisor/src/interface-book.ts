@@ -24,6 +24,8 @@ export interface BookParts {
   readonly clock: Clock
   readonly learned: (introspection: Introspection) => void
   readonly unsaved: (message: string) => void
+  /** A write has begun; it never rejects. */
+  readonly writing: (write: Promise<void>) => void
 }
 
 /** What is known of one service's interface: the stored one first, then what the running service says. */
@@ -75,7 +77,10 @@ export class InterfaceBook {
     const introspection = { revision, introspectedAt, diff }
     if (changed) this.#parts.learned(introspection)
     const save = always || changed || !freshVerdict(face.protocol, this.#savedVerdict)
-    return { introspection, saved: save ? this.#save(face, introspectedAt) : Promise.resolve() }
+    if (!save) return { introspection, saved: Promise.resolve() }
+    const saved = this.#save(face, introspectedAt)
+    this.#parts.writing(saved)
+    return { introspection, saved }
   }
 
   async #save(face: Interface, introspectedAt: number): Promise<void> {

@@ -1,6 +1,6 @@
 import { lifecycles } from "@clarity-runtime/contracts"
 import { manualClock, remoteManifest, stdioManifest } from "@clarity-runtime/testkit"
-import fc from "fast-check"
+import * as fc from "fast-check"
 import { describe, expect, test } from "vitest"
 import { backoffMs, FailureCount } from "./backoff.ts"
 import { generationKey } from "./desired.ts"

@@ -215,7 +215,7 @@ export class ServiceLoop {
 
   #started(instance: Instance, face: Interface, tookMs: number): void {
     const { state } = this
-    state.write(state.book.learn(face).saved)
+    state.book.learn(face)
     state.main = instance
     state.failure = undefined
     state.awaySince = undefined

@@ -85,7 +85,7 @@ export class Serving {
       return await this.#pool.acquire(keyOf(view.manifest.spec.isolation, context), context.signal)
     } catch (thrown) {
       const error = asClarityError(thrown)
-      if (context.signal.aborted || error.data.service !== undefined) throw error
+      if (context.signal.aborted || (error.code === "unavailable" && error.data.service !== undefined)) throw error
       const condition = conditionOf(error, view.manifest.spec.origin.type)
       throw unavailable({ ...this.#state.view, ...condition }, { retryable: error.entry.retryable })
     }

@@ -99,6 +99,7 @@ export class ServiceState {
         this.event("service.interface_refreshed", "info", message, data)
       },
       unsaved: (message) => this.log.write("runtime", `its interface is not stored: ${message}`),
+      writing: (write) => this.write(write),
     })
     this.view = this.#freshView()
   }

@@ -67,6 +67,44 @@ describe("what is wanted comes to run", () => {
     expect(house.view()?.interface?.tools[0]?.name).toBe("stored")
   })
 
+  test("its life is told event by event", async () => {
+    await using house = supervised([])
+    await house.turn()
+    const { id } = await house.registry.put(stdioManifest())
+    await house.turn()
+    await house.supervisor.restart(id)
+    house.shop.latest().die()
+    await house.clock.advance(500)
+    await house.supervisor.stop(id)
+    await house.registry.remove(id)
+    await house.turn()
+    expect(house.kinds()).toEqual([
+      "service.manifest_applied",
+      "service.interface_refreshed",
+      "service.started",
+      "service.restarted",
+      "service.started",
+      "service.crashed",
+      "service.started",
+      "service.stopped",
+      "service.removed",
+    ])
+    expect(house.telemetry.events.every(({ serviceId }) => serviceId === id)).toBe(true)
+  })
+
+  test("an operator waiting for a service that is removed meanwhile is told so", async () => {
+    const shop = workshop()
+    shop.open = (_definition, signal) =>
+      new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(new Error("undone"))))
+    await using house = supervised([stdioManifest()], { shop })
+    const starting = house.supervisor.start(house.id).catch(refusal)
+    const calling = house.supervisor.acquire(house.id, caller()).catch(refusal)
+    await house.turn()
+    await house.registry.remove(house.id)
+    expect(await starting).toMatchObject({ code: "not_found" })
+    expect(await calling).toMatchObject({ code: "unavailable" })
+  })
+
   test("registering starts, removing drains, disposes and forgets", async () => {
     await using house = supervised([])
     await house.turn()

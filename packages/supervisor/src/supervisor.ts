@@ -46,6 +46,7 @@ export function createSupervisor(parts: SupervisorParts): Supervision & AsyncDis
   const living = new Set<ServiceLoop>()
   let ordered: readonly ServiceLoop[] = []
   let seen: RegistrySnapshot | undefined
+  let names: ReadonlyMap<string, string> = new Map()
   let disposing: Promise<void> | undefined
 
   const snapshots = createSnapshots({
@@ -83,7 +84,12 @@ export function createSupervisor(parts: SupervisorParts): Supervision & AsyncDis
     if (now === seen || over.signal.aborted) return
     const before = seen
     seen = now
-    const names = assignNamespaces(now.services.values())
+    if (sameManifests(before, now)) {
+      for (const [id, definition] of now.services)
+        if (before?.services.get(id) !== definition) loops.get(id)?.update(definition, names.get(id) ?? id)
+      return
+    }
+    names = assignNamespaces(now.services.values())
     for (const [id, loop] of loops) {
       if (now.services.has(id)) continue
       loops.delete(id)
@@ -127,10 +133,7 @@ export function createSupervisor(parts: SupervisorParts): Supervision & AsyncDis
   function loopOf(id: string): ServiceLoop {
     follow()
     const loop = loops.get(id)
-    if (loop === undefined)
-      throw new ClarityError("not_found", `no service has the id ${id.slice(0, 100)}`, {
-        data: { service: id.slice(0, 100) },
-      })
+    if (loop === undefined) throw unknownService(id)
     return loop
   }
 
@@ -159,6 +162,7 @@ export function createSupervisor(parts: SupervisorParts): Supervision & AsyncDis
   /** What is told to an operator is published to everybody before. */
   function told(loop: ServiceLoop): ServiceStatus {
     snapshots.flush()
+    if (loops.get(loop.state.id) !== loop) throw unknownService(loop.state.id)
     return loop.status()
   }
 
@@ -243,4 +247,16 @@ export function createSupervisor(parts: SupervisorParts): Supervision & AsyncDis
     },
     [Symbol.asyncDispose]: () => (disposing ??= dispose()),
   }
+}
+
+function unknownService(id: string): ClarityError {
+  const service = id.slice(0, 100)
+  return new ClarityError("not_found", `no service has the id ${service}`, { data: { service } })
+}
+
+/** Only wishes, quarantine or interfaces differ: names and order stay. */
+function sameManifests(before: RegistrySnapshot | undefined, now: RegistrySnapshot): boolean {
+  if (before?.services.size !== now.services.size) return false
+  for (const [id, { manifest }] of now.services) if (before.services.get(id)?.manifest !== manifest) return false
+  return true
 }
