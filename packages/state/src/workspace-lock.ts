@@ -1,5 +1,6 @@
 import { join } from "node:path"
 import type { DatabaseSync } from "node:sqlite"
+import { setTimeout } from "node:timers/promises"
 import { ClarityError, isJsonObject, systemClock, type Clock } from "@clarity-runtime/contracts"
 import { ensureDirectory } from "./directory.ts"
 import { nodeFileSystem, openFlags, type FileSystem } from "./file-system.ts"
@@ -68,7 +69,7 @@ async function inUse(fs: FileSystem, directory: string, ownerPath: string): Prom
   let owner = await readOwner(fs, ownerPath)
   // The holder writes its note just after it got the lock, over the note of one that was killed.
   for (let attempt = 0; owner === undefined && attempt < 20; attempt++) {
-    await systemClock.sleep(20)
+    await setTimeout(20)
     owner = await readOwner(fs, ownerPath)
   }
   const who = owner === undefined ? "another process" : `process ${owner.pid} (since ${owner.since})`
