@@ -71,8 +71,9 @@ export function createSupervisor(parts: SupervisorParts): Supervision & AsyncDis
   }
 
   function arrive(id: string, definition: ServiceRecord, namespace: string): void {
-    const predecessor = [...living].find((loop) => loop.state.id === id)
-    const loop = new ServiceLoop(shared, definition, namespace, predecessor?.quiet() ?? Promise.resolve())
+    const leaving = seen === undefined ? [] : [...living].filter((loop) => loop.state.id === id)
+    const after = Promise.all(leaving.map((loop) => loop.quiet())).then(() => undefined)
+    const loop = new ServiceLoop(shared, definition, namespace, after)
     loops.set(id, loop)
     living.add(loop)
     void loop.ended.then(() => living.delete(loop))
