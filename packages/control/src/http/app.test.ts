@@ -129,10 +129,10 @@ describe("services", () => {
     expect(timeline.forgotten).toEqual([id])
     expect((await ask("GET", `/api/services/${id}`)).status).toBe(404)
     expect(timeline.recorded.map(({ kind }) => kind)).toEqual([
-      "service.manifest_applied",
+      "control.apply",
       "control.start",
       "control.stop",
-      "service.removed",
+      "control.remove",
     ])
   })
 

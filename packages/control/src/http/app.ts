@@ -27,7 +27,6 @@ export interface ControlEnv {
 
 const eventsInput = v.strictObject({
   limit: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(2000)), 100),
-  token: v.optional(v.pipe(v.string(), v.maxLength(4096))),
 })
 const logsInput = v.strictObject({ id: serviceId, limit: operations.getLogs.input.entries.limit })
 

@@ -130,7 +130,7 @@ async function apply(context: ControlContext, manifest: ServiceManifest, how: Ho
   const record = await context.registry.put(manifest)
   const old = before.get(record.id)
   context.telemetry.record({
-    kind: "service.manifest_applied",
+    kind: "control.apply",
     level: "info",
     message: `${manifest.metadata.module} ${old === undefined ? "registered" : "applied again"} by ${caller.principal.id}`,
     serviceId: record.id,

@@ -25,7 +25,7 @@ export const removal = {
       const wasm = origin.type === "local_wasm" ? origin.wasmPath : undefined
       const kept = cleanupArtifacts ? await cleanUp(context, wasm) : undefined
       context.telemetry.record({
-        kind: "service.removed",
+        kind: "control.remove",
         level: "info",
         message: `${manifest.metadata.module} removed by ${principal.id}`,
         serviceId: id,

@@ -1,0 +1,22 @@
+import { ClarityError } from "@clarity-runtime/contracts"
+import { oneLine } from "./escape.ts"
+
+/** Wrong usage, as most command lines have it. */
+const usage = 2
+
+/** What to say about a failure, on one line; undefined when all is said. */
+export function messageOf(error: unknown): string | undefined {
+  if (error instanceof ClarityError) {
+    const { hint } = error.data
+    return oneLine(typeof hint === "string" && hint !== "" ? `${error.message} (${hint})` : error.message)
+  }
+  if (!(error instanceof Error)) return oneLine(String(error))
+  if ("code" in error && error.code === "EEXIT") return undefined
+  return oneLine(error.message.replace(/\s*See more help with --help\s*$/, "; see --help").replace(/:\s*\n\s*/g, ": "))
+}
+
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof ClarityError) return error.entry.exit
+  const { oclif } = error as { oclif?: { exit?: number } }
+  return oclif?.exit ?? (oclif === undefined ? 70 : usage)
+}
