@@ -1,1 +1,5 @@
+export { backendContract, type BackendFixture, type EndlessCall } from "./backend-contract.ts"
+export { policyContract, type PolicyFixture } from "./policy-contract.ts"
 export { registryContract, type RegistryFixture } from "./registry-contract.ts"
+export { sourceContract, type SourceFixture } from "./source-contract.ts"
+export { telemetryContract, type TelemetryFixture } from "./telemetry-contract.ts"
