@@ -54,12 +54,14 @@ export async function createDaemon(configuration: Configuration): Promise<Daemon
     const allowed = remote.allowedHosts === undefined ? {} : { allowedHosts: [...remote.allowedHosts] }
     const outbound = own(createOutbound(allowed))
     const credentials = createCredentials({ environment: process.env, fileRoot: remote.authFileRoot, ...allowed })
+    const { memoryBudgetMb } = configuration
+    const budget = memoryBudgetMb === undefined ? {} : { memoryBudgetMb }
     const factories = [
       own(remoteBackends({ outbound })),
       own(
         stdioBackends({
           stateDir,
-          ...(configuration.memoryBudgetMb === undefined ? {} : { memoryBudgetMb: configuration.memoryBudgetMb }),
+          ...budget,
         }),
       ),
       own(
@@ -79,7 +81,7 @@ export async function createDaemon(configuration: Configuration): Promise<Daemon
       },
       wasm: { timeoutMs: configuration.wasm.timeoutMs },
     })
-    const supervision = own(createSupervisor({ registry, factories, telemetry, credentials, clock }))
+    const supervision = own(createSupervisor({ registry, factories, telemetry, credentials, clock, options: budget }))
     const caller: Caller = { call: (request, options) => gateway.call(request, options) }
     const context: ControlContext = {
       registry,

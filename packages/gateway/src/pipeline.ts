@@ -59,7 +59,7 @@ export async function* pipeline(core: Core, call: Call): Reply {
       return { ...result, requestState: core.seal.close(call, route, state) }
     } finally {
       limit.clear()
-      if (!parked) lease?.release()
+      if (!parked) lease?.release(outcome === undefined ? undefined : "ok")
     }
   } catch (thrown) {
     const error = asClarityError(thrown, "the gateway failed on this call")
