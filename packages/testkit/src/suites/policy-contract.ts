@@ -47,9 +47,10 @@ export function policyContract(name: string, open: () => PolicyFixture | Promise
     const fill = () => Promise.all(Array.from({ length: fixture.places ?? 0 }, () => permit()))
 
     it("permits with limits that bound the call", async () => {
-      const { limits, settle } = await permit()
-      for (const limit of [limits.idleMs, limits.totalMs, limits.maxResultBytes]) expect(limit).toBeGreaterThan(0)
-      settle(done)
+      const place = await permit()
+      const { idleMs, totalMs, maxResultBytes } = place.limits
+      for (const limit of [idleMs, totalMs, maxResultBytes]) expect(limit).toBeGreaterThan(0)
+      place.settle(done)
     })
 
     it("denies with an error for the caller", async ({ skip }) => {
