@@ -61,12 +61,14 @@ function compare(headers: Headers, name: string, expected: string): void {
   if (given !== expected) throw mismatch(name, "differs from the body")
 }
 
+const looksEncoded = /^=\?base64\?.*\?=$/s
 const sentinel = /^=\?base64\?([A-Za-z0-9+/]*={0,2})\?=$/
 
 function decodeHeaderValue(value: string | null, name: string): string | undefined {
   if (value === null) return undefined
   const trimmed = value.trim()
-  if (!trimmed.startsWith("=?base64?")) return trimmed
+  // Only a value with both markers is encoded (MCP 2026-07-28, value encoding); anything else stands for itself.
+  if (!looksEncoded.test(trimmed)) return trimmed
   const encoded = sentinel.exec(trimmed)?.[1]
   const bytes = encoded === undefined ? undefined : Buffer.from(encoded, "base64")
   if (bytes === undefined || bytes.toString("base64") !== encoded) throw mismatch(name, "is not valid Base64")
