@@ -1,7 +1,8 @@
 import { lookup as systemLookup } from "node:dns/promises"
 import { isIP, type LookupFunction } from "node:net"
 import { callbackify } from "node:util"
-import { buildConnector } from "undici"
+import type { buildConnector as Connectors } from "undici"
+import { buildConnector } from "./undici-parts.ts"
 import { classify } from "./addresses.ts"
 import type { OutboundRequest } from "./outbound.ts"
 
@@ -35,7 +36,7 @@ export function checkedConnector(
   reach: OutboundRequest["reach"],
   connectMs: number,
   lookup: Lookup,
-): buildConnector.connector {
+): Connectors.connector {
   const resolveChecked = callbackify(async (hostname: string) => {
     const addresses = (await lookup(hostname)).map(({ address, family }) => ({ address, family }))
     for (const { address } of addresses) checkAddress(hostname, address, reach)

@@ -1,5 +1,5 @@
 import { ClarityError, type ErrorCode } from "@clarity-runtime/contracts"
-import { errors } from "undici"
+import { errors } from "./undici-parts.ts"
 import { AddressRefused } from "./connector.ts"
 import { OutboundError } from "./outbound.ts"
 

@@ -1,5 +1,5 @@
 import type { Clock } from "@clarity-runtime/contracts"
-import { Pool } from "undici"
+import { Pool } from "./undici-parts.ts"
 import { checkedConnector, type Lookup } from "./connector.ts"
 import type { OutboundRequest } from "./outbound.ts"
 
