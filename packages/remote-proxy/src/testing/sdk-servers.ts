@@ -7,7 +7,7 @@ import { SSEServerTransport } from "@modelcontextprotocol/sdk/server/sse.js"
 import { StreamableHTTPServerTransport, type EventStore } from "@modelcontextprotocol/sdk/server/streamableHttp.js"
 import type { Transport as TransportV1 } from "@modelcontextprotocol/sdk/shared/transport.js"
 import * as v1 from "@modelcontextprotocol/sdk/types.js"
-import { createMcpHandler, Server as ServerV2 } from "@modelcontextprotocol/server"
+import { createMcpHandler, ProtocolError, ProtocolErrorCode, Server as ServerV2 } from "@modelcontextprotocol/server"
 
 export interface SdkServer extends AsyncDisposable {
   readonly url: URL
@@ -50,8 +50,10 @@ function buildV1(cancelled: string[]): ServerV1 {
         await aborted(extra.signal)
         cancelled.push("slow")
         return said("late")
-      default:
+      case "echo":
         return said(JSON.stringify(params.arguments))
+      default:
+        throw new v1.McpError(v1.ErrorCode.InvalidParams, `no tool ${params.name}`)
     }
   })
   return server
@@ -75,8 +77,10 @@ function buildV2(cancelled: string[]): ServerV2 {
         await aborted(mcpReq.signal)
         cancelled.push("slow")
         return said("late")
-      default:
+      case "echo":
         return said(JSON.stringify(params.arguments))
+      default:
+        throw new ProtocolError(ProtocolErrorCode.InvalidParams, `no tool ${params.name}`)
     }
   })
   return server
