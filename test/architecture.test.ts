@@ -52,7 +52,8 @@ function importsOf(file: string): string[] {
   ].map((match) => (match[1] ?? match[2] ?? match[3]) as string)
 }
 
-const isTest = (file: string) => file.endsWith(".test.ts")
+/** Tests and what only they use; neither is published. */
+const isTest = (file: string) => file.endsWith(".test.ts") || file.includes("/src/testing/")
 const packages = readdirSync(join(root, "packages")).sort()
 const appFolders = readdirSync(join(root, "apps")).filter((name) => statSync(join(root, "apps", name)).isDirectory())
 
