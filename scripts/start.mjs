@@ -23,12 +23,14 @@ const daemon = spawn(
     stdio: ["inherit", "pipe", "inherit"],
   },
 )
+const forget = () => rmSync(folder, { recursive: true, force: true })
 let told = false
 daemon.stdout.on("data", (chunk) => {
   process.stdout.write(chunk)
   const url = /MCP endpoint\s+(\S+)/.exec(String(chunk))?.[1]
   if (url && !told) {
     told = true
+    forget() // the daemon has read them
     const port = new URL(url).port
     const ctl = port === "4707" ? "npm run -s ctl -- " : `CLARITYD_URL=${new URL(url).origin} npm run -s ctl -- `
     process.stdout.write(
@@ -36,10 +38,11 @@ daemon.stdout.on("data", (chunk) => {
     )
   }
 })
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => daemon.kill(signal))
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"])
+  process.on(signal, () => daemon.kill(signal === "SIGHUP" ? "SIGTERM" : signal))
 daemon.on("close", (code, signal) => {
   units?.stop()
-  rmSync(folder, { recursive: true, force: true })
+  forget()
   process.exitCode = code ?? (signal === "SIGINT" ? 130 : 143)
 })
 
@@ -48,13 +51,18 @@ async function startUnits() {
   for (let port = firstPort; port <= lastPort; port++) {
     if (await isUnits(port)) return { url: `http://127.0.0.1:${port}/mcp`, stop: () => {} }
     const child = spawn(process.execPath, [join(root, "examples/units-http/server.js"), String(port)], {
-      stdio: ["ignore", "pipe", "ignore"],
+      // It ends with the channel, however this process ends.
+      stdio: ["ignore", "pipe", "ignore", "ipc"],
     })
     const url = await new Promise((resolve) => {
       child.stdout.once("data", (chunk) => resolve(String(chunk).trim()))
       child.once("exit", () => resolve(undefined))
     })
-    if (url) return { url, stop: () => child.kill() }
+    if (!url) continue
+    child.unref()
+    child.channel?.unref()
+    child.stdout.unref?.()
+    return { url, stop: () => child.kill() }
   }
   console.error(`The example HTTP server found no free port between ${firstPort} and ${lastPort}; it is left out.`)
   return undefined

@@ -24,14 +24,31 @@ function notebook() {
   )
   server.registerTool(
     "list_notes",
-    { description: "Titles of all notes, one a line.", inputSchema: z.object({}), annotations: { readOnlyHint: true, openWorldHint: false } },
+    {
+      description: "Titles of all notes, one a line.",
+      inputSchema: z.object({}),
+      annotations: { readOnlyHint: true, openWorldHint: false },
+    },
     () => ({ content: [{ type: "text", text: [...notes.keys()].join("\n") }] }),
   )
-  server.registerResource("notebook", "notes://all", { description: "All notes as one text.", mimeType: "text/plain" }, (uri) => ({
-    contents: [{ uri: uri.href, mimeType: "text/plain", text: [...notes].map(([title, text]) => `# ${title}\n${text}`).join("\n\n") }],
-  }))
+  server.registerResource(
+    "notebook",
+    "notes://all",
+    { description: "All notes as one text.", mimeType: "text/plain" },
+    (uri) => ({
+      contents: [
+        {
+          uri: uri.href,
+          mimeType: "text/plain",
+          text: [...notes].map(([title, text]) => `# ${title}\n${text}`).join("\n\n"),
+        },
+      ],
+    }),
+  )
   server.registerPrompt("summarise", { description: "Asks for a summary of the notebook." }, () => ({
-    messages: [{ role: "user", content: { type: "text", text: `Summarise these notes:\n\n${[...notes.values()].join("\n")}` } }],
+    messages: [
+      { role: "user", content: { type: "text", text: `Summarise these notes:\n\n${[...notes.values()].join("\n")}` } },
+    ],
   }))
   return server
 }

@@ -14,7 +14,10 @@ const kinds = {
 const kindOf = (unit) => Object.values(kinds).find((units) => Object.hasOwn(units, unit))
 
 function converter() {
-  const server = new McpServer({ name: "units", version: "1.0.0" }, { instructions: "Converts lengths, masses and times." })
+  const server = new McpServer(
+    { name: "units", version: "1.0.0" },
+    { instructions: "Converts lengths, masses and times." },
+  )
   server.registerTool(
     "convert",
     {
@@ -33,9 +36,20 @@ function converter() {
   )
   server.registerTool(
     "list_units",
-    { description: "Units by kind.", inputSchema: z.object({}), annotations: { readOnlyHint: true, openWorldHint: false } },
+    {
+      description: "Units by kind.",
+      inputSchema: z.object({}),
+      annotations: { readOnlyHint: true, openWorldHint: false },
+    },
     () => ({
-      content: [{ type: "text", text: Object.entries(kinds).map(([kind, units]) => `${kind}: ${Object.keys(units).join(", ")}`).join("\n") }],
+      content: [
+        {
+          type: "text",
+          text: Object.entries(kinds)
+            .map(([kind, units]) => `${kind}: ${Object.keys(units).join(", ")}`)
+            .join("\n"),
+        },
+      ],
     }),
   )
   return server
@@ -44,12 +58,16 @@ function converter() {
 const handle = toNodeHandler(createMcpHandler(converter))
 const server = createServer((request, response) => {
   // This server serves its own machine only: a name that is not loopback is a web page's trick.
-  if (!/^(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?$/.test(request.headers.host ?? "")) return void response.writeHead(403).end()
+  if (!/^(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?$/.test(request.headers.host ?? ""))
+    return void response.writeHead(403).end()
   if (request.url === "/mcp") return void handle(request, response)
   response.writeHead(request.url === "/healthz" ? 200 : 404).end(request.url === "/healthz" ? "units\n" : "")
 })
-server.listen(Number(process.argv[2] ?? 4717), "127.0.0.1", () => console.log(`http://127.0.0.1:${server.address().port}/mcp`))
+server.listen(Number(process.argv[2] ?? 4717), "127.0.0.1", () =>
+  console.log(`http://127.0.0.1:${server.address().port}/mcp`),
+)
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(0))
+process.once("disconnect", () => process.exit(0)) // whoever started it with a channel is gone
 server.on("error", (error) => {
   console.error(error.code ?? error.message)
   process.exit(error.code === "EADDRINUSE" ? 98 : 1)

@@ -5,14 +5,17 @@ import { listen } from "./listen.ts"
 
 const drainMs = 25_000
 const stopMs = 30_000
+/** A terminal and npm both hand the same signal on: what comes again so soon is no second wish. */
+const echoMs = 1000
 
 /** Runs the daemon until a signal: listens, tells where, drains. Resolves when everything has stopped. */
 export async function run(configuration: Configuration): Promise<void> {
   const stopped = Promise.withResolvers<void>()
-  let stopping = false
+  let askedAt: number | undefined
   const stop = (signal: NodeJS.Signals) => {
-    if (stopping) process.exit(signal === "SIGINT" ? 130 : 143) // asked twice: now
-    stopping = true
+    if (askedAt !== undefined && performance.now() - askedAt < echoMs) return
+    if (askedAt !== undefined) process.exit(signal === "SIGINT" ? 130 : 143) // asked twice: now
+    askedAt = performance.now()
     stopped.resolve()
   }
   process.on("SIGINT", stop)
