@@ -59,7 +59,7 @@ export async function runBridge({
   const track = (work: Promise<void>) => {
     const tracked = work
       .catch((error: unknown) => {
-        if (!ending.aborted) warn(asClarityError(error).message)
+        if (!ending.aborted) warn(error instanceof Error ? error.message : String(error))
       })
       .finally(() => pending.delete(tracked))
     pending.add(tracked)

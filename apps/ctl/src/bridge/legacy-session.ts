@@ -44,6 +44,7 @@ export function createLegacySession(options: LegacySessionOptions): LegacySessio
   let live: Live | undefined
   let begunWith: RequestMessage | undefined
   let renewing: Promise<void> | undefined
+  let beginning: Promise<void> | undefined
   let logLevel: string | undefined
   let standing = new AbortController()
   const subscriptions = new Map<string, string>()
@@ -74,6 +75,12 @@ export function createLegacySession(options: LegacySessionOptions): LegacySessio
     const response = await post(request.text, until)
     const { answered } = await relay(request, response, { ...relaying, onResult: (result) => begin(response, result) })
     if (!answered) throw new ClarityError("unavailable", `the daemon at ${endpoint.url} went away during initialize`)
+  }
+
+  /** What comes while hands are being shaken waits for that: it belongs to the session that comes of it. */
+  async function settled(): Promise<void> {
+    await beginning?.catch(() => undefined)
+    await renewing
   }
 
   /** Shakes hands again for the client; at once only, however many calls find the session gone. */
@@ -152,7 +159,7 @@ export function createLegacySession(options: LegacySessionOptions): LegacySessio
     relaying: RelayOptions,
     again: boolean,
   ): Promise<void> {
-    await renewing
+    await settled()
     const session = live
     const response = await post(request.text, until).catch((error: unknown) => {
       throw asClarityError(error).code === "outcome_unknown" && !repeatable(request) ? lostCall(request) : error
@@ -206,7 +213,10 @@ export function createLegacySession(options: LegacySessionOptions): LegacySessio
       return live?.id !== undefined
     },
     async call(request, until, relaying) {
-      if (request.method === "initialize") return initialize(request, until, relaying)
+      if (request.method === "initialize") {
+        beginning = initialize(request, until, relaying).finally(() => (beginning = undefined))
+        return beginning
+      }
       remember(request)
       try {
         return await exchange(request, until, relaying, true)
@@ -216,10 +226,11 @@ export function createLegacySession(options: LegacySessionOptions): LegacySessio
       }
     },
     async pass(text) {
-      await renewing
+      await settled()
       const response = await post(text, signal)
+      if (response.status === 202) return await response.body?.cancel()
       if (response.ok) {
-        for await (const message of messagesOf(asMessages(response))) await write(singleLine(message.text))
+        for await (const message of messagesOf(response)) await write(singleLine(message.text))
         return
       }
       const refusal = parsed(await response.text())
@@ -244,11 +255,4 @@ export function createLegacySession(options: LegacySessionOptions): LegacySessio
       )
     },
   }
-}
-
-/** 202 has no body and no type; it is an answer without messages. */
-function asMessages(response: Response): Response {
-  return response.status === 202
-    ? Response.json(undefined, { headers: { "content-type": "application/json" } })
-    : response
 }
