@@ -1,10 +1,17 @@
-import { abortError, ClarityError, type BackendFactory } from "@clarity-runtime/contracts"
+import {
+  abortError,
+  ClarityError,
+  type BackendFactory,
+  type BackendServices,
+  type ServiceDefinition,
+} from "@clarity-runtime/contracts"
 import type { Powers } from "./guest/host.ts"
 import { webAssembly } from "./guest/webassembly.ts"
 import { refusal } from "./module/byte-reader.ts"
 import { moduleBounds } from "./module/section-reader.ts"
 import { WorkerPool, type PooledProgram } from "./pool/worker-pool.ts"
 import { prepareModule, type Prepared } from "./prepare.ts"
+import { reloading, type Build } from "./reloading.ts"
 import { createWasmService, defaultCallTimeoutMs } from "./wasm-service.ts"
 
 export interface WasmOptions {
@@ -38,6 +45,24 @@ export function wasmBackends(options: WasmOptions = {}): WasmBackends {
   })
   const callTimeoutMs = options.callTimeoutMs ?? defaultCallTimeoutMs
 
+  async function start(
+    service: ServiceDefinition,
+    services: Pick<BackendServices, "log" | "clock">,
+    prepared: Prepared,
+    signal: AbortSignal,
+  ): Promise<Build> {
+    const note = (text: string) => services.log.write("runtime", text)
+    const program = pool.add(await compile(prepared))
+    try {
+      if (prepared.shape.start) await tryStart(program, callTimeoutMs, signal, note)
+      if (signal.aborted) throw abortError(signal)
+      return { prepared, service: createWasmService(service, services, prepared, program, callTimeoutMs) }
+    } catch (error) {
+      program.close()
+      throw error
+    }
+  }
+
   return {
     type: "local_wasm",
 
@@ -48,17 +73,11 @@ export function wasmBackends(options: WasmOptions = {}): WasmBackends {
 
     async open(service, services, signal) {
       const note = (text: string) => services.log.write("runtime", text)
-      const prepared = await prepareModule(service.manifest, options.stateDir, note)
+      const prepare = () => prepareModule(service.manifest, options.stateDir, note)
+      const prepared = await prepare()
       if (signal.aborted) throw abortError(signal)
-      const program = pool.add(await compile(prepared))
-      try {
-        if (prepared.shape.start) await tryStart(program, callTimeoutMs, signal, note)
-        if (signal.aborted) throw abortError(signal)
-        return createWasmService(service, services, prepared, program, callTimeoutMs)
-      } catch (error) {
-        program.close()
-        throw error
-      }
+      const first = await start(service, services, prepared, signal)
+      return reloading(first, prepare, (changed, during) => start(service, services, changed, during))
     },
 
     get workers() {

@@ -20,6 +20,12 @@ import { description, offerOf } from "./tools.ts"
 /** Milliseconds a call may run unless the service or the operator says otherwise. */
 export const defaultCallTimeoutMs = 5000
 
+/** A module as a backend that can be followed by a newer build of itself. */
+export interface WasmService extends Backend {
+  /** Ends it once its calls under way have ended. */
+  retire(): void
+}
+
 /** A module as a backend. Owns its program in the pool. */
 export function createWasmService(
   service: ServiceDefinition,
@@ -27,14 +33,22 @@ export function createWasmService(
   prepared: Prepared,
   program: PooledProgram,
   callTimeoutMs: number,
-): Backend {
+): WasmService {
   const offer = offerOf(service.manifest, prepared)
   const limitMs = limitsOf(service.manifest).timeoutMs ?? callTimeoutMs
   const startedAt = services.clock.now()
   let open = true
+  let running = 0
+  let retired = false
 
-  const run = (index: number, args: Parameters<PooledProgram["run"]>[0]["args"], context: CallContext) =>
-    program.run({
+  const ended = () => {
+    running -= 1
+    if (retired && running === 0) program.close()
+  }
+
+  const run = (index: number, args: Parameters<PooledProgram["run"]>[0]["args"], context: CallContext) => {
+    running += 1
+    const answered = program.run({
       index,
       args,
       limitMs: Math.min(limitMs, context.limits.totalMs),
@@ -44,6 +58,9 @@ export function createWasmService(
         for (const [stream, text] of entries) services.log.write(stream, text)
       },
     })
+    void answered.then(ended, ended)
+    return answered
+  }
 
   const callTool = async (name: string, args: unknown, context: CallContext): Promise<McpResult> => {
     const target = offer.functions.get(name)
@@ -108,6 +125,11 @@ export function createWasmService(
     },
 
     vitals: () => ({ startedAt }),
+
+    retire() {
+      retired = true
+      if (running === 0) program.close()
+    },
 
     async [Symbol.asyncDispose]() {
       open = false
