@@ -389,7 +389,9 @@ describe("a call that goes wrong", () => {
     const backend = await create({ workers: 1, callTimeoutMs: 60_000 }).open(service, backendServices(), never)
     expect(valueOf(await callTool(backend, service, "fn__bomb", { arg0: 3 }))).toBe(4)
     const result = await callTool(backend, service, "fn__bomb", { arg0: 4_800_000 })
-    expect(textOf(result)).toContain("memory limit: the call used up the host's memory")
+    expect(textOf(result)).toContain("memory limit: a text of 19200004 bytes is more than")
+    const parsed = await callTool(backend, service, "fn__bomb", { arg0: 4_000_000 })
+    expect(textOf(parsed)).toContain("memory limit: a JSON text has more than")
     expect(valueOf(await callTool(backend, service, "fn__bomb", { arg0: 3 }))).toBe(4)
   })
 

@@ -1,4 +1,5 @@
 import { GuestFault } from "./fault.ts"
+import { checkText } from "./host-bounds.ts"
 import type { WasmMemory } from "./webassembly.ts"
 
 const page = 65_536
@@ -158,6 +159,7 @@ export class Heap {
 
   text(address: number): string {
     const length = this.u32(address)
+    checkText(length)
     const start = this.#check((address >>> 0) + 4, length)
     return this.#bytes.toString("utf8", start, start + length)
   }

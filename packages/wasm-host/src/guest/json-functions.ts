@@ -1,3 +1,4 @@
+import { checkJson, checkText } from "./host-bounds.ts"
 import type { Host, HostFunction } from "./host.ts"
 
 type JsonRecord = Record<string, unknown>
@@ -14,8 +15,14 @@ export function jsonFunctions(host: Host): Record<string, HostFunction> {
   const write = (text: string) => heap.writeText(text)
   const mapOf = (record: JsonRecord) =>
     maps.create(new Map(Object.entries(record).map(([key, value]) => [key, write(textOf(value))])))
-  const texts = (handle: number) =>
-    [...maps.entries(handle)].map(([key, value]): [string, string] => [String(key), heap.text(Number(value))])
+  const texts = (handle: number) => {
+    let bytes = 0
+    return [...maps.entries(handle)].map(([key, value]): [string, string] => {
+      const text = heap.text(Number(value))
+      checkText((bytes += text.length))
+      return [String(key), text]
+    })
+  }
   const object = (fields: readonly string[]) => write(`{${fields.join(",")}}`)
 
   return {
@@ -67,6 +74,7 @@ export function jsonFunctions(host: Host): Record<string, HostFunction> {
 
 /** The parsed value, long whole numbers kept digit by digit; undefined when it is not JSON. */
 function parse(text: string): unknown {
+  checkJson(text)
   try {
     if (!/\d{16}/.test(text)) return JSON.parse(text)
     const keep = (_key: string, value: unknown, context?: { source?: string }) => {

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto"
 import { GuestFault } from "./fault.ts"
+import { checkPieces, hostBounds, tooManyPieces } from "./host-bounds.ts"
 import type { Host, HostFunction } from "./host.ts"
 
 /** Texts, as the language's own host treats them: lengths and positions are UTF-16 units. */
@@ -18,6 +19,10 @@ export function textFunctions(host: Host): Record<string, HostFunction> {
     const source = text(at)
     fits(Math.max(source.length, Number(width)))
     return write(source[side](Number(width), text(pad) || " "))
+  }
+  const pieces = (source: string, separator: string) => {
+    checkPieces(source, separator)
+    return source.split(separator)
   }
   const pattern = (at: number) => {
     try {
@@ -44,13 +49,22 @@ export function textFunctions(host: Host): Record<string, HostFunction> {
     trim: (at: number) => write(text(at).trim()),
     trim_start: (at: number) => write(text(at).trimStart()),
     trim_end: (at: number) => write(text(at).trimEnd()),
-    split: (at: number, delimiter: number) => lists.ofTexts(text(at).split(text(delimiter))),
-    split_lines: (at: number) => lists.ofTexts(text(at).split(/\r\n|\r|\n/)),
-    chars: (at: number) => lists.ofTexts([...text(at)]),
+    split: (at: number, delimiter: number) => lists.ofTexts(pieces(text(at), text(delimiter))),
+    split_lines: (at: number) => {
+      const source = text(at)
+      checkPieces(source, "\n")
+      checkPieces(source, "\r")
+      return lists.ofTexts(source.split(/\r\n|\r|\n/))
+    },
+    chars: (at: number) => {
+      const source = text(at)
+      checkPieces(source, "")
+      return lists.ofTexts([...source])
+    },
     string_replace: (at: number, search: number, replacement: number) => {
       const wanted = text(search)
       if (wanted === "") return at
-      const parts = text(at).split(wanted)
+      const parts = pieces(text(at), wanted)
       const by = text(replacement)
       fits((parts.length - 1) * by.length)
       return write(parts.join(by))
@@ -90,9 +104,10 @@ export function textFunctions(host: Host): Record<string, HostFunction> {
     chunk_text: (at: number, size: bigint) => {
       const source = text(at)
       const step = size <= 0n ? Math.max(1, source.length) : Number(size)
-      const pieces: string[] = []
-      for (let from = 0; from < source.length; from += step) pieces.push(source.slice(from, from + step))
-      return write(JSON.stringify(pieces))
+      if (source.length / step > hostBounds.pieces) throw tooManyPieces()
+      const chunks: string[] = []
+      for (let from = 0; from < source.length; from += step) chunks.push(source.slice(from, from + step))
+      return write(JSON.stringify(chunks))
     },
     eval_exact: (got: number, expected: number) => bool(text(got) === text(expected)),
     eval_contains: (got: number, expected: number) => bool(text(got).includes(text(expected))),
