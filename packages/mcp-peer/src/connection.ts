@@ -95,15 +95,16 @@ export async function openConnection(options: ConnectionOptions, signal: AbortSi
     exchange.onSettled?.()
   }
 
-  /** The only call to which a message without an address can belong. */
+  /** The only call to which a message without an address can belong; for a question, one that is not held up by another. */
   function onlyCall(askable: boolean): Exchange | undefined {
-    let found: Exchange | undefined
+    const found: Exchange[] = []
     for (const exchange of inFlight.values()) {
       if (exchange.options.purpose !== "call" || (askable && exchange.options.askable !== true)) continue
-      if (found) return undefined
-      found = exchange
+      found.push(exchange)
     }
-    return found
+    if (found.length < 2) return found[0]
+    const running = askable ? found.filter(({ waiting }) => !waiting) : []
+    return running.length === 1 ? running[0] : undefined
   }
 
   function onResponse(message: JsonObject, related: RpcId | undefined, bytes: number | undefined): void {

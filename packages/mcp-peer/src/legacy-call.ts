@@ -16,12 +16,15 @@ import type { Link } from "./handshake.ts"
 import { lowerLevel } from "./log-levels.ts"
 import { forCaller } from "./notices.ts"
 import { targetOf, type Parking } from "./parking.ts"
+import type { Turn } from "./turns.ts"
 import { capabilityMissing } from "./upstream-errors.ts"
 
 /** One call at a legacy upstream; it outlives the client's request when the upstream asks back. */
 export interface LegacyCall {
   readonly link: Link
   readonly exchange: Exchange
+  /** Its place among the calls of a wire that does not say to whom a question belongs. */
+  readonly turn: Turn | undefined
   readonly method: string
   readonly target: unknown
   readonly principalId: string
@@ -50,9 +53,9 @@ export async function* beginLegacy(
   const askable = askingMethods.has(request.method) && canBeAsked(context.client)
   const pending = lowerLevel(link, context)
   if (context.client.logLevel !== undefined) await pending
-  const release =
+  const turn =
     askable && link.turns && (takeTurns || connection.binding === "pipe" || connection.asksAtLarge)
-      ? await link.turns.take(context.signal, context.limits.idleMs)
+      ? await link.turns.take(context.principal.id, context.signal, context.limits.idleMs)
       : undefined
   const token = progressTokenOf(request.meta)
   const exchange = connection.request(
@@ -60,13 +63,14 @@ export async function* beginLegacy(
     (id) => legacyParams(request, context, token === undefined ? undefined : id),
     { purpose: "call", askable, limits: context.limits },
   )
-  if (release) {
-    exchange.onSettled = release
-    if (exchange.over) release()
+  if (turn) {
+    exchange.onSettled = () => turn.release()
+    if (exchange.over) turn.release()
   }
   const call: LegacyCall = {
     link,
     exchange,
+    turn,
     method: request.method,
     target: targetOf(request),
     principalId: context.principal.id,
@@ -89,6 +93,7 @@ export async function* resumeLegacy(
   if (!isJsonObject(answers) || !Object.values(answers).every(isJsonObject))
     throw new ClarityError("invalid_params", "inputResponses must map each key to a result object")
   const call = parking.take(state, request, context)
+  await goOn(call, context, parking)
   for (const [key, question] of call.questions) {
     const result = Object.hasOwn(answers, key) ? answers[key] : undefined
     if (!isJsonObject(result)) continue
@@ -96,6 +101,17 @@ export async function* resumeLegacy(
     call.link.connection.answer(question.id, { result })
   }
   return yield* follow(call, context, progressTokenOf(request.meta), parking)
+}
+
+/** Waits for the call's turn to come again; a call whose caller goes away meanwhile is over. */
+async function goOn(call: LegacyCall, context: CallContext, parking: Parking): Promise<void> {
+  try {
+    await call.turn?.resume(context.signal)
+  } catch (thrown) {
+    call.link.connection.cancel(call.exchange, abortError(context.signal))
+    throw thrown
+  }
+  parking.wake(call)
 }
 
 /** Until it ends or waits for answers. An upstream's question that came meanwhile is put along with the others. */
@@ -125,6 +141,7 @@ async function* follow(
         const requestState = parking.park(call)
         if (requestState === undefined) return noPlace(context)
         parked = true
+        call.turn?.pause()
         return {
           kind: "result",
           result: { resultType: "input_required", inputRequests: inputRequests(call), requestState },

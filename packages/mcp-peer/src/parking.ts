@@ -14,6 +14,8 @@ export interface Parking extends AsyncDisposable {
   park(call: LegacyCall): string | undefined
   /** The call behind a handle, once. Throws `invalid_params`. */
   take(state: string, request: McpRequest, context: CallContext): LegacyCall
+  /** It goes on: from now on the upstream's silence counts again. */
+  wake(call: LegacyCall): void
   holds(state: string): boolean
   /** Cancels a parked call upstream. */
   drop(state: string, error: ClarityError): void
@@ -66,9 +68,11 @@ export function createParking(clock: Clock, max = 64): Parking {
         })
       parked.delete(state)
       entry.timer.abort()
-      call.exchange.waiting = false
-      call.exchange.lastSign = clock.monotonic()
       return call
+    },
+    wake({ exchange }) {
+      exchange.waiting = false
+      exchange.lastSign = clock.monotonic()
     },
     holds: (state) => parked.has(state),
     drop,

@@ -24,25 +24,86 @@ describe("turns", () => {
     const clock = handClock()
     const turns = createTurns("up", clock)
     const order: string[] = []
-    const first = await turns.take(never, 1000)
+    const first = await turns.take("me", never, 1000)
     const leaver = new AbortController()
     const wait = (name: string, signal: AbortSignal, ms: number) =>
-      turns.take(signal, ms).then(
-        (release) => {
+      turns.take("me", signal, ms).then(
+        (turn) => {
           order.push(name)
-          release()
+          turn.release()
         },
         (error: { code: string }) => void order.push(`${name} ${error.code}`),
       )
     const all = [wait("a", never, 9000), wait("b", leaver.signal, 9000), wait("c", never, 500), wait("d", never, 9000)]
     leaver.abort()
     await clock.pass(600)
-    first()
-    first()
+    first.release()
+    first.release()
     await Promise.all(all)
     expect(order).toEqual(["b cancelled", "c unavailable", "a", "d"])
     expect(clock.sleepers).toBe(0)
-    ;(await turns.take(never, 1))()
+    ;(await turns.take("me", never, 1)).release()
+  })
+
+  test("of a call that waits for a person go to its owner's next calls, and to nobody else's", async () => {
+    const clock = handClock()
+    const turns = createTurns("up", clock)
+    const order: string[] = []
+    const take = (owner: string, name: string) =>
+      turns.take(owner, never, 9000).then((turn) => {
+        order.push(name)
+        return turn
+      })
+    const asked = await take("me", "asked")
+    const [other, mine] = [take("you", "other"), take("me", "mine")]
+    asked.pause()
+    // First come, first served: mine waits behind the other's, who waits for my question to be answered.
+    await clock.pass(1)
+    expect(order).toEqual(["asked"])
+    await asked.resume(never)
+    asked.release()
+    ;(await other).pause()
+    const third = take("you", "third")
+    await clock.pass(1)
+    expect(order).toEqual(["asked", "other"])
+    ;(await other).release()
+    ;(await mine).release()
+    await third
+    expect(order).toEqual(["asked", "other", "mine", "third"])
+  })
+
+  test("come back before everybody who queues, unless the call is over or its caller gone", async () => {
+    const turns = createTurns("up", handClock())
+    const order: string[] = []
+    const take = () => turns.take("me", never, 9000)
+    const pausing = async () => {
+      const turn = await take()
+      turn.pause()
+      return turn
+    }
+    const [asked, over, left] = [await pausing(), await pausing(), await pausing()]
+    const running = await take()
+    const queued = take().then((turn) => {
+      order.push("queued")
+      return turn
+    })
+    const back = asked.resume(never).then(() => order.push("back"))
+    const leaver = new AbortController()
+    const gone = expect(left.resume(leaver.signal)).rejects.toMatchObject({ code: "cancelled" })
+    leaver.abort()
+    await gone
+    left.release()
+    const ended = over.resume(never)
+    over.release()
+    await ended
+    expect(order).toEqual([])
+    running.release()
+    await back
+    expect([order, turns.waiting]).toEqual([["back"], 1])
+    asked.release()
+    ;(await queued).release()
+    expect(turns.waiting).toBe(0)
+    ;(await turns.take("you", never, 1)).release()
   })
 })
 
@@ -81,6 +142,32 @@ describe("on a shared pipe", () => {
     await eventually(() => open.has("second")).toBe(true)
     open.get("second")?.(text("second"))
     expect(textOf((await second).result)).toBe("second")
+  })
+
+  test("a question nobody answers holds up neither its principal's other calls nor their questions", async () => {
+    const { pipe, open } = holding()
+    await using peer = await peerOver(pipe.dial)
+    const ask = (id: string) =>
+      pipe.end.send({ jsonrpc: "2.0", id, method: "elicitation/create", params: { message: id } })
+    const first = finish(peer, toolCall("t", { text: "first" }), contextFor(modernClient))
+    await eventually(() => open.has("first")).toBe(true)
+    await ask("of first")
+    const parked = (await first).result
+    const second = finish(peer, toolCall("t", { text: "second" }), contextFor(modernClient))
+    await eventually(() => open.has("second")).toBe(true)
+    await ask("of second")
+    const other = (await second).result
+    expect(other["inputRequests"]).toEqual({
+      ask_1: { method: "elicitation/create", params: { message: "of second" } },
+    })
+    // The first is answered while the second still waits.
+    const answers = { inputResponses: { ask_1: { action: "decline" } }, requestState: parked["requestState"] }
+    const resumed = finish(peer, toolCall("t", { text: "first" }, {}, answers), contextFor(modernClient))
+    await eventually(() => pipe.sent).toContainEqual(
+      expect.objectContaining({ id: "of first", result: { action: "decline" } }),
+    )
+    open.get("first")?.(text("first"))
+    expect(textOf((await resumed).result)).toBe("first")
   })
 
   test("one that waits too long is told so", async () => {
@@ -147,7 +234,8 @@ describe("over legacy HTTP", () => {
     expect((await Promise.all(pair)).map(({ result }) => textOf(result))).toEqual(["a", "b"])
     open.clear()
     const third = run("c")
-    const fourth = run("d")
+    const principal = { id: "other", kind: "anonymous", scopes: ["call"] } as const
+    const fourth = finish(peer, toolCall("t", { text: "d" }), contextFor(modernClient, { principal }))
     await eventually(() => open.size).toBe(1)
     session?.receiver.message({ jsonrpc: "2.0", id: "q2", method: "roots/list" }, undefined)
     expect((await third).result).toMatchObject({

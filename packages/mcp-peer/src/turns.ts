@@ -1,58 +1,131 @@
 import { abortError, ClarityError, type Clock } from "@clarity-runtime/contracts"
 
-/** One at a time, in the order of asking. */
+/**
+ * One call at a time, in the order of asking. A call that waits for a person gives way to others of its owner: what the
+ * upstream asks meanwhile is theirs, and nobody else is let in who could be shown a question of the owner's.
+ */
 export interface Turns {
-  /**
-   * Resolves with the release of the turn, which may be called any number of times. Throws the signal's error, or
-   * `unavailable` after `withinMs` milliseconds in the queue.
-   */
-  take(signal: AbortSignal, withinMs: number): Promise<() => void>
+  /** Throws the signal's error, or `unavailable` after `withinMs` milliseconds in the queue. */
+  take(owner: string, signal: AbortSignal, withinMs: number): Promise<Turn>
   readonly waiting: number
 }
 
-export function createTurns(name: string, clock: Clock): Turns {
-  const queue: (() => void)[] = []
-  let taken = false
+export interface Turn {
+  /** Its call waits for a person from now on. */
+  pause(): void
+  /** The person has answered; goes before all who queue. Resolves at once when the turn is over. Throws the signal's error. */
+  resume(signal: AbortSignal): Promise<void>
+  /** Ends it; may be called any number of times. */
+  release(): void
+}
 
-  function release(): void {
-    const next = queue.shift()
-    if (next) next()
-    else taken = false
+interface Waiter {
+  readonly owner: string
+  readonly resumes: boolean
+  readonly grant: () => void
+}
+
+export function createTurns(name: string, clock: Clock): Turns {
+  const queue: Waiter[] = []
+  let running = false
+  let paused = 0
+  /** Of all that are paused. */
+  let pausedOwner: string | undefined
+
+  const mayRun = (owner: string) => !running && (paused === 0 || pausedOwner === owner)
+
+  function next(): void {
+    if (running) return
+    const back = queue.findIndex(({ resumes }) => resumes)
+    const place = back >= 0 ? back : queue[0] && mayRun(queue[0].owner) ? 0 : -1
+    if (place < 0) return
+    running = true
+    queue.splice(place, 1)[0]?.grant()
   }
 
-  function once(): () => void {
-    let released = false
-    return () => {
-      if (released) return
-      released = true
-      release()
+  function leave(waiter: Waiter): void {
+    const place = queue.indexOf(waiter)
+    if (place < 0) return
+    queue.splice(place, 1)
+    next() // it may have stood before somebody who can go
+  }
+
+  /** Resolves to false when the signal aborted or `leaving` resolved before the turn came. */
+  async function queued(
+    owner: string,
+    resumes: boolean,
+    signal: AbortSignal,
+    leaving: Promise<unknown>,
+  ): Promise<boolean> {
+    const turn = Promise.withResolvers<boolean>()
+    const waiter = { owner, resumes, grant: () => turn.resolve(true) }
+    const give = () => turn.resolve(false)
+    queue.push(waiter)
+    signal.addEventListener("abort", give, { once: true })
+    void leaving.then(give)
+    const granted = await turn.promise
+    signal.removeEventListener("abort", give)
+    if (!granted) leave(waiter)
+    return granted
+  }
+
+  function begun(owner: string): Turn {
+    let state: "runs" | "paused" | "over" = "runs"
+    const over = Promise.withResolvers<void>()
+
+    function unpause(to: "runs" | "over"): void {
+      state = to
+      if (--paused === 0) pausedOwner = undefined
+    }
+
+    return {
+      pause() {
+        if (state !== "runs") return
+        state = "paused"
+        paused++
+        pausedOwner = owner
+        running = false
+        next()
+      },
+      async resume(signal) {
+        if (signal.aborted) throw abortError(signal)
+        if (state !== "paused") return
+        if (!running) running = true
+        else if (!(await queued(owner, true, signal, over.promise))) {
+          if (signal.aborted) throw abortError(signal)
+          return
+        }
+        // It ended in the very moment its turn came.
+        if (state === "paused") return unpause("runs")
+        running = false
+        next()
+      },
+      release() {
+        if (state === "over") return
+        if (state === "paused") unpause("over")
+        else running = false
+        state = "over"
+        over.resolve()
+        next()
+      },
     }
   }
 
   return {
-    async take(signal, withinMs) {
+    async take(owner, signal, withinMs) {
       if (signal.aborted) throw abortError(signal)
-      if (!taken) {
-        taken = true
-        return once()
+      if (queue.length === 0 && mayRun(owner)) {
+        running = true
+        return begun(owner)
       }
-      const over = new AbortController()
-      const turn = Promise.withResolvers<boolean>()
-      const grant = () => turn.resolve(true)
-      const leave = () => turn.resolve(false)
-      queue.push(grant)
-      signal.addEventListener("abort", leave, { once: true })
-      void clock.sleep(withinMs, over.signal).then(leave)
-      const granted = await turn.promise
-      signal.removeEventListener("abort", leave)
-      over.abort()
+      const done = new AbortController()
+      const granted = await queued(owner, false, signal, clock.sleep(withinMs, done.signal))
+      done.abort()
       if (granted) {
-        if (!signal.aborted) return once()
-        release()
-        throw abortError(signal)
+        const turn = begun(owner)
+        if (!signal.aborted) return turn
+        turn.release()
       }
-      const place = queue.indexOf(grant)
-      if (place >= 0) queue.splice(place, 1)
       if (signal.aborted) throw abortError(signal)
       throw new ClarityError(
         "unavailable",
