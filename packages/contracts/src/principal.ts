@@ -13,11 +13,16 @@ export function hasScope(principal: Principal, scope: Scope): boolean {
   return principal.scopes.includes("admin") || principal.scopes.includes(scope)
 }
 
+/** Request headers by name, whatever its case; web-standard `Headers` are one. */
+export interface HeaderReader {
+  get(name: string): string | null
+}
+
 /** What an authenticator sees of an HTTP request: headers and the socket's peer, never the body. */
 export interface AuthenticationRequest {
   readonly method: string
   readonly path: string
-  readonly headers: Headers
+  readonly headers: HeaderReader
   /** The socket's peer address; undefined when mounted where there is no socket. */
   readonly peer: string | undefined
 }

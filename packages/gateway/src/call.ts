@@ -19,6 +19,8 @@ export interface Call {
   readonly client: ClientProfile
   /** Aborted when the caller is gone or has cancelled. */
   readonly signal: AbortSignal
+  /** What aborts `signal`, where that was made for this call; its deadline uses it too. */
+  readonly controller?: AbortController
   /** What the caller's endpoint offers, as it was when the call began. */
   readonly view: CatalogView
   readonly session?: string | undefined

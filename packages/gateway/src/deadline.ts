@@ -1,4 +1,5 @@
 import { abortError, ClarityError, type ServiceView } from "@clarity-runtime/contracts"
+import type { Call } from "./call.ts"
 
 export interface Deadline {
   /** Aborted by the caller's signal, by the deadline, or when nobody reads on. */
@@ -8,18 +9,18 @@ export interface Deadline {
   clear(): void
 }
 
-/** A signal that follows the caller's and strikes after `totalMs` with `upstream_timeout` as its reason. */
-export function deadline(caller: AbortSignal, totalMs: number, service: ServiceView): Deadline {
-  const controller = new AbortController()
-  const follow = () => controller.abort(abortError(caller))
-  if (caller.aborted) follow()
-  else caller.addEventListener("abort", follow, { once: true })
+/** A signal that is aborted as the caller's is, and after `totalMs` with `upstream_timeout` as its reason. */
+export function deadline(call: Call, totalMs: number, service: ServiceView): Deadline {
+  const controller = call.controller ?? new AbortController()
+  const follow = () => controller.abort(abortError(call.signal))
+  const follows = controller.signal !== call.signal
+  if (follows && call.signal.aborted) follow()
+  else if (follows) call.signal.addEventListener("abort", follow, { once: true })
   const timer = setTimeout(() => {
     const seconds = Math.round(totalMs / 100) / 10
+    const data = { service: service.namespace, reason: "total deadline" }
     controller.abort(
-      new ClarityError("upstream_timeout", `${service.namespace} did not finish within ${seconds} s`, {
-        data: { service: service.namespace, reason: "total deadline" },
-      }),
+      new ClarityError("upstream_timeout", `${service.namespace} did not finish within ${seconds} s`, { data }),
     )
   }, totalMs)
   timer.unref()
@@ -28,7 +29,7 @@ export function deadline(caller: AbortSignal, totalMs: number, service: ServiceV
     abandon: () => controller.abort(new ClarityError("cancelled", "the call is over")),
     clear() {
       clearTimeout(timer)
-      caller.removeEventListener("abort", follow)
+      if (follows) call.signal.removeEventListener("abort", follow)
     },
   }
 }

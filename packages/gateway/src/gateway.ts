@@ -14,15 +14,15 @@ import {
   type Reply,
   type Telemetry,
 } from "@clarity-runtime/contracts"
-import { Hono } from "hono"
 import type { Core } from "./call.ts"
 import { createCatalogBuilder } from "./catalog/build.ts"
 import type { Catalog } from "./catalog/view.ts"
 import { createListChanges } from "./changes.ts"
 import { dispatch } from "./dispatch.ts"
 import { readJsonBody } from "./edge/body.ts"
-import { createEdge, type Edge } from "./edge/edge.ts"
-import { checkBodyType, type GateOptions, type NodeBindings } from "./edge/gate.ts"
+import { createEdge, pathOf, type Edge } from "./edge/edge.ts"
+import { checkBodyType, type GateOptions } from "./edge/gate.ts"
+import { httpRequest, type NodeBindings } from "./edge/http.ts"
 import { errorText, idOf, jsonResponse, readEnvelope } from "./edge/rpc.ts"
 import { answerBatch } from "./eras/batch.ts"
 import { eraOf } from "./eras/detect.ts"
@@ -124,9 +124,11 @@ export function createGateway(options: GatewayOptions): Gateway {
     env: NodeBindings | undefined,
     namespace: string | undefined,
   ): Promise<Response> {
+    const http = httpRequest(request, env)
     let principal: Principal
     try {
-      principal = await edge.admit(request, env)
+      const admitted = edge.admit(request, env, http)
+      principal = admitted instanceof Promise ? await admitted : admitted
     } catch (thrown) {
       return refusal(asClarityError(thrown), edge.challenge)
     }
@@ -134,38 +136,38 @@ export function createGateway(options: GatewayOptions): Gateway {
     if (view === undefined)
       return refusal(new ClarityError("not_found", `no service has the namespace ${namespace}`), edge.challenge)
     try {
-      if (request.method === "GET") return openLegacyStream(sessions, request, principal, view)
-      if (request.method === "DELETE") return endSession(sessions, request, principal, view)
+      if (request.method === "GET") return openLegacyStream(sessions, http, principal, view)
+      if (request.method === "DELETE") return endSession(sessions, http, principal, view)
       if (request.method !== "POST") return new Response(null, { status: 405, headers: { allow: "POST, GET, DELETE" } })
     } catch (thrown) {
       return refusal(asClarityError(thrown), edge.challenge)
     }
     let value: unknown
     try {
-      checkBodyType(request.headers)
-      const body = await readJsonBody(request, maxBodyBytes)
+      checkBodyType(http.headers)
+      const body = await readJsonBody(http, maxBodyBytes)
       value = body.value
       const { bytes } = body
-      if (Array.isArray(value))
-        return await answerBatch(core, sessions, value, { http: request, principal, view, bytes })
+      if (Array.isArray(value)) return await answerBatch(core, sessions, value, { http, principal, view, bytes })
       const message = readEnvelope(value)
-      if (message.kind !== "request" || eraOf(request.headers, message.method, message.params) === "legacy") {
-        return await answerLegacy(core, sessions, { message, http: request, principal, view, bytes })
+      if (message.kind !== "request" || eraOf(http.headers, message.method, message.params) === "legacy") {
+        return await answerLegacy(core, sessions, { message, http, principal, view, bytes })
       }
-      return await answerModern(core, listeners, { ...message, http: request, principal, view, bytes })
+      return await answerModern(core, listeners, { ...message, http, principal, view, bytes })
     } catch (thrown) {
       return refusal(asClarityError(thrown), edge.challenge, idOf(value))
     }
   }
 
-  const app = new Hono<{ Bindings: NodeBindings }>()
-  app.all(path, (c) => answer(c.req.raw, c.env, undefined))
-  app.all(`${path}/:namespace`, (c) => answer(c.req.raw, c.env, c.req.param("namespace")))
-
   return {
     edge,
     async fetch(request, env) {
-      return app.fetch(request, env as NodeBindings)
+      const at = pathOf(request.url)
+      if (at === path) return answer(request, env as NodeBindings, undefined)
+      const namespace = at.startsWith(`${path}/`) ? at.slice(path.length + 1) : ""
+      if (!/^[a-z0-9_]{1,128}$/.test(namespace))
+        return refusal(new ClarityError("not_found", "no such endpoint"), edge.challenge)
+      return answer(request, env as NodeBindings, namespace)
     },
     call(request, { principal, signal, client, parent, namespace }) {
       const view = namespace === undefined ? catalog.common : catalog.of(namespace)

@@ -1,6 +1,7 @@
 export { createGateway, type Gateway, type GatewayOptions } from "./gateway.ts"
 export { createEdge, errorResponse, type Edge, type EdgeOptions, type EdgeVariables } from "./edge/edge.ts"
-export type { GateOptions, NodeBindings } from "./edge/gate.ts"
+export type { GateOptions } from "./edge/gate.ts"
+export type { NodeBindings } from "./edge/http.ts"
 export { openSse, type SseChannel, type SseOptions } from "./edge/sse.ts"
 export { openOnUse, type OpenOnUseOptions } from "./sources/open-on-use.ts"
 export { fixedSource, type FixedService } from "./sources/fixed-source.ts"

@@ -31,7 +31,7 @@ export async function* pipeline(core: Core, call: Call): Reply {
     permit = route.resumed?.permit ?? (await admit(core, route, call.signal))
     if (route.resumed) await permit.resume(call.signal)
     const { id, principal, client, session, trace, depth } = call
-    const limit = deadline(call.signal, permit.limits.totalMs, route.service)
+    const limit = deadline(call, permit.limits.totalMs, route.service)
     const context: CallContext = {
       id,
       principal,

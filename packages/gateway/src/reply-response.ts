@@ -27,24 +27,33 @@ export interface ReplyStream {
 /** After this long without a step the answer becomes a stream, so that keep-alives can tell the client it is being worked on. */
 const patienceMs = 10_000
 
+export interface ReplyEnds {
+  /** The client has closed the stream. */
+  hangUp(): void
+  /** The reply is complete; what closes from now on closes in order. */
+  done(): void
+}
+
 /**
  * A reply as an HTTP response: one step is JSON, more are a server-sent event stream, opened at the first of them.
- * `openStream` is asked for the stream then; by default one whose closing by the client calls `hangUp`.
+ * `openStream` is asked for the stream then; by default one whose closing by the client hangs up.
  */
 export async function replyResponse<Step>(
   reply: AsyncGenerator<Step, McpResult, void>,
   format: ReplyFormat<Step>,
-  hangUp: () => void,
-  openStream: () => ReplyStream = () => plainStream(hangUp),
+  ends: ReplyEnds,
+  openStream: () => ReplyStream = () => plainStream(ends.hangUp),
 ): Promise<Response> {
   try {
     const first = reply.next()
     const early = format.streams ? await inTime(first) : await first
-    if (early === "slow") return stream(openStream(), reply, first, format)
-    if (early.done) return jsonResponse(format.result(early.value))
-    if (format.streams) return stream(openStream(), reply, early, format)
-    return jsonResponse(format.result(await lastOf(reply)))
+    if (early === "slow") return stream(openStream(), reply, first, format, ends)
+    if (!early.done && format.streams) return stream(openStream(), reply, early, format, ends)
+    const result = early.done ? early.value : await lastOf(reply)
+    ends.done()
+    return jsonResponse(format.result(result))
   } catch (thrown) {
+    ends.done()
     const { text, status } = format.error(asClarityError(thrown))
     return jsonResponse(text, status)
   }
@@ -55,6 +64,7 @@ function stream<Step>(
   reply: AsyncGenerator<Step, McpResult, void>,
   first: IteratorResult<Step, McpResult> | Promise<IteratorResult<Step, McpResult>>,
   format: ReplyFormat<Step>,
+  ends: ReplyEnds,
 ): Response {
   const pump = async () => {
     try {
@@ -69,6 +79,7 @@ function stream<Step>(
     } catch (thrown) {
       sink.send(format.error(asClarityError(thrown)).text)
     } finally {
+      ends.done()
       sink.end()
     }
   }

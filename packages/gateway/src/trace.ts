@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto"
-import type { JsonObject } from "@clarity-runtime/contracts"
+import type { HeaderReader, JsonObject } from "@clarity-runtime/contracts"
 
 /** W3C trace context as it arrived, in `_meta` (MCP 2026-07-28) or in headers; undefined keys are left out. */
-export function traceOf(meta: JsonObject, headers: Headers | undefined): Record<string, string> {
+export function traceOf(meta: JsonObject, headers: HeaderReader | undefined): Record<string, string> {
   const trace: Record<string, string> = {}
   for (const key of ["traceparent", "tracestate", "baggage"]) {
     const value = meta[key] ?? headers?.get(key)

@@ -59,8 +59,8 @@ export function createTelemetry(options: TelemetryOptions = {}): RuntimeTelemetr
   const { capacity = 20_000, maxBytes = 16 * 1024 * 1024, includeLifecycle = true, clock = systemClock } = options
   const bounds: LogBounds = { ...logBounds, ...options.log }
   const half = Math.max(1, Math.floor(capacity / 2))
-  const calls = new Ring<RecordedEvent>(half, maxBytes / 2)
-  const others = new Ring<RecordedEvent>(half, maxBytes / 2)
+  const calls = new Ring<Kept>(half, maxBytes / 2)
+  const others = new Ring<Kept>(half, maxBytes / 2)
   const readers = createBroadcast<RecordedEvent>(unreadEvents)
   const counters = new Map<string, CallCounter>()
   const logs = new Map<string, ServiceLogRing>()
@@ -77,21 +77,32 @@ export function createTelemetry(options: TelemetryOptions = {}): RuntimeTelemetr
     for (const delivery of deliveries) delivery.add(item, bytes)
   }
 
-  function keep(event: RecordedEvent, bytes: number): void {
-    seq = event.seq
-    ;(event.kind === callKind ? calls : others).push(event, bytes)
+  function keep(kept: Kept, kind: string, bytes: number): void {
+    seq = kept.seq
+    ;(kind === callKind ? calls : others).push(kept, bytes)
   }
 
   function record(given: TimelineEvent): void {
     if (!includeLifecycle && given?.kind !== callKind) return
+    // Calls come by the thousand and few are ever looked at: a small one is cleaned when somebody reads it.
+    const small = readers.readers === 0 && deliveries.length === 0 ? sizeOfSmall(given) : undefined
+    if (small !== undefined) {
+      keep({ seq: seq + 1, at: stamp(), given, event: undefined }, given.kind, small)
+      count(given)
+      return
+    }
     const budget: Budget = { bytes: recordBytes - reserve }
     const event = { seq: seq + 1, at: stamp(), ...cleaned(given, budget) }
     const bytes = recordBytes - budget.bytes
-    keep(event, bytes)
-    if (event.serviceId !== undefined && event.kind === callKind)
-      entryOf(counters, event.serviceId, () => new CallCounter()).count(event.data ?? {}, event.level === "error")
+    keep({ seq: event.seq, at: event.at, given, event }, event.kind, bytes)
+    count(event)
     readers.publish(event)
     deliver({ event }, bytes)
+  }
+
+  function count(event: TimelineEvent): void {
+    if (event.serviceId === undefined || event.kind !== callKind) return
+    entryOf(counters, event.serviceId, () => new CallCounter()).count(event.data ?? {}, event.level === "error")
   }
 
   function logOf(serviceId: string): ServiceLogRing {
@@ -101,7 +112,9 @@ export function createTelemetry(options: TelemetryOptions = {}): RuntimeTelemetr
 
   for (const item of options.history ?? []) {
     if ("event" in item) {
-      if (item.event.seq > seq) keep(item.event, Buffer.byteLength(JSON.stringify(item.event)))
+      const { event } = item
+      const kept = { seq: event.seq, at: event.at, given: event, event }
+      if (event.seq > seq) keep(kept, event.kind, Buffer.byteLength(JSON.stringify(event)))
     } else logOf(item.serviceId).restore(item.line)
   }
 
@@ -125,6 +138,36 @@ export function createTelemetry(options: TelemetryOptions = {}): RuntimeTelemetr
       await Promise.all(deliveries.map((delivery) => delivery.close()))
     },
   }
+}
+
+/** An event in memory; cleaned at the latest when it is read. */
+interface Kept {
+  readonly seq: number
+  readonly at: string
+  readonly given: TimelineEvent
+  event: RecordedEvent | undefined
+}
+
+function eventOf(kept: Kept): RecordedEvent {
+  return (kept.event ??= { seq: kept.seq, at: kept.at, ...cleaned(kept.given, { bytes: recordBytes - reserve }) })
+}
+
+const smallBytes = 2048
+
+/** About how many bytes a call's record takes if it is flat and small; undefined: it is to be cleaned at once. */
+function sizeOfSmall(given: TimelineEvent): number | undefined {
+  if (given?.kind !== callKind || typeof given.message !== "string" || typeof given.serviceId !== "string")
+    return undefined
+  let bytes = 256 + given.message.length + given.serviceId.length
+  const { data } = given
+  for (const key in data) {
+    const value = data[key]
+    bytes += key.length + 8
+    if (typeof value === "string") bytes += value.length
+    else if (typeof value === "object" && value !== null) return undefined
+    if (bytes > smallBytes) return undefined
+  }
+  return bytes
 }
 
 /** The event as it is kept, whatever somebody handed in. */
@@ -152,11 +195,7 @@ function cleaned(given: TimelineEvent, budget: Budget): TimelineEvent {
 }
 
 /** Newest first out of both rings, by number. */
-function newestOf(
-  calls: Ring<RecordedEvent>,
-  others: Ring<RecordedEvent>,
-  query: EventQuery,
-): readonly RecordedEvent[] {
+function newestOf(calls: Ring<Kept>, others: Ring<Kept>, query: EventQuery): readonly RecordedEvent[] {
   const { serviceId, kind = "", before = Number.POSITIVE_INFINITY } = query
   const limit = pageSize(query.limit)
   const page: RecordedEvent[] = []
@@ -169,8 +208,9 @@ function newestOf(
     if (next === undefined) break
     if (next === left) call++
     else other++
-    if (next.seq < before && next.kind.startsWith(kind) && (serviceId === undefined || next.serviceId === serviceId))
-      page.push(next)
+    if (next.seq >= before) continue
+    const event = eventOf(next)
+    if (event.kind.startsWith(kind) && (serviceId === undefined || event.serviceId === serviceId)) page.push(event)
   }
   return page
 }

@@ -6,9 +6,10 @@ import {
   type Principal,
   type Telemetry,
 } from "@clarity-runtime/contracts"
-import type { Context, MiddlewareHandler } from "hono"
+import type { MiddlewareHandler } from "hono"
 import { readJsonBody } from "./body.ts"
-import { checkBodyType, createGate, type GateOptions, type NodeBindings } from "./gate.ts"
+import { checkBodyType, createGate, type GateOptions } from "./gate.ts"
+import { httpRequest, type HttpRequest, type NodeBindings } from "./http.ts"
 
 export interface EdgeOptions extends GateOptions {
   /** Asked in order; the first that recognises the caller decides. None recognising: 401. */
@@ -26,7 +27,7 @@ export interface EdgeVariables {
 /** The way in, the same for every route: addressed to us, allowed, known. */
 export interface Edge {
   /** Gate and authentication. Throws ClarityError; on `unauthorized`, `challenge` is what the answer's header says. */
-  admit(request: Request, env: NodeBindings | undefined): Principal | Promise<Principal>
+  admit(request: Request, env: NodeBindings | undefined, http?: HttpRequest): Principal | Promise<Principal>
   readonly challenge: string
   /** Middleware for the app's other routes: admits, bounds and parses a JSON body, turns errors into `{error, code}`. */
   guard(options?: { maxBodyBytes?: number }): MiddlewareHandler<{ Variables: EdgeVariables }>
@@ -47,16 +48,20 @@ export function createEdge(options: EdgeOptions): Edge {
     throw error
   }
 
-  function admit(request: Request, env: NodeBindings | undefined): Principal | Promise<Principal> {
+  function admit(
+    request: Request,
+    env: NodeBindings | undefined,
+    http = httpRequest(request, env),
+  ): Principal | Promise<Principal> {
     try {
-      gate(request, env)
+      gate(http.headers, env)
     } catch (error) {
       return refused(asClarityError(error), request)
     }
     const seen = {
       method: request.method,
       path: pathOf(request.url),
-      headers: request.headers,
+      headers: http.headers,
       peer: env?.incoming?.socket.remoteAddress,
     }
     let at = 0
@@ -84,10 +89,12 @@ export function createEdge(options: EdgeOptions): Edge {
     guard({ maxBodyBytes = 1_048_576 } = {}) {
       return async (c, next) => {
         try {
-          c.set("principal", await admit(c.req.raw, c.env as NodeBindings | undefined))
-          if (c.req.method !== "GET" && c.req.method !== "HEAD" && hasBody(c)) {
-            checkBodyType(c.req.raw.headers)
-            c.set("json", (await readJsonBody(c.req.raw, maxBodyBytes)).value)
+          const env = c.env as NodeBindings | undefined
+          const http = httpRequest(c.req.raw, env)
+          c.set("principal", await admit(c.req.raw, env, http))
+          if (http.method !== "GET" && http.method !== "HEAD" && hasBody(http)) {
+            checkBodyType(http.headers)
+            c.set("json", (await readJsonBody(http, maxBodyBytes)).value)
           }
         } catch (thrown) {
           return errorResponse(asClarityError(thrown), challenge)
@@ -110,12 +117,13 @@ export function errorResponse(error: ClarityError, challenge: string): Response 
   })
 }
 
-function hasBody(c: Context): boolean {
-  const length = c.req.raw.headers.get("content-length")
-  return length === null ? c.req.raw.headers.has("transfer-encoding") : length !== "0"
+function hasBody({ headers }: HttpRequest): boolean {
+  const length = headers.get("content-length")
+  return length === null ? headers.get("transfer-encoding") !== null : length !== "0"
 }
 
-function pathOf(url: string): string {
+/** The path of a request URL, without building a URL. */
+export function pathOf(url: string): string {
   const start = url.indexOf("/", url.indexOf("//") + 2)
   const end = url.indexOf("?", start)
   return start < 0 ? "/" : url.slice(start, end < 0 ? undefined : end)

@@ -1,18 +1,11 @@
-import { ClarityError } from "@clarity-runtime/contracts"
+import { ClarityError, type HeaderReader } from "@clarity-runtime/contracts"
+import type { NodeBindings } from "./http.ts"
 
 export interface GateOptions {
   /** Host names (no port) a request may be addressed to, beside the loopback ones; `"any"` switches the check off. */
   readonly allowedHosts?: readonly string[] | "any"
   /** Origins (`https://app.example`) of web pages that may call, beside the endpoint's own. */
   readonly allowedOrigins?: readonly string[]
-}
-
-/** What Node's adapter hands in beside the request; absent on other platforms. */
-export interface NodeBindings {
-  readonly incoming?: {
-    readonly rawHeaders: readonly string[]
-    readonly socket: { readonly remoteAddress?: string | undefined }
-  }
 }
 
 const loopbackNames = new Set(["localhost", "127.0.0.1", "[::1]"])
@@ -22,18 +15,17 @@ const loopbackNames = new Set(["localhost", "127.0.0.1", "[::1]"])
  * body is read: Host against DNS rebinding, Origin and Sec-Fetch-Site against cross-site requests (MCP 2026-07-28,
  * Streamable HTTP, security). Throws ClarityError `forbidden` or `invalid_request`.
  */
-export function createGate(options: GateOptions): (request: Request, env: NodeBindings | undefined) => void {
+export function createGate(options: GateOptions): (headers: HeaderReader, env: NodeBindings | undefined) => void {
   const hosts =
     options.allowedHosts === "any"
       ? undefined
       : new Set([...loopbackNames, ...(options.allowedHosts ?? [])].map((host) => host.toLowerCase()))
   const origins = new Set((options.allowedOrigins ?? []).map((origin) => origin.toLowerCase()))
 
-  return (request, env) => {
+  return (headers, env) => {
     if (env?.incoming !== undefined && countHeader(env.incoming.rawHeaders, "host") > 1) {
       throw new ClarityError("invalid_request", "the request has more than one Host header")
     }
-    const { headers } = request
     const host = (headers.get("host") ?? "").toLowerCase()
     if (hosts !== undefined && !hosts.has(hostName(host))) {
       throw new ClarityError("forbidden", "this Host is not served here", { data: { reason: "host_rejected" } })
@@ -49,7 +41,7 @@ export function createGate(options: GateOptions): (request: Request, env: NodeBi
 }
 
 /** A body must be uncompressed JSON. Throws `unsupported_media_type`. */
-export function checkBodyType(headers: Headers): void {
+export function checkBodyType(headers: HeaderReader): void {
   const type = headers.get("content-type") ?? ""
   if (!/^application\/json\s*(;|$)/i.test(type)) {
     throw new ClarityError("unsupported_media_type", "the content type must be application/json")
@@ -76,6 +68,6 @@ function sameHost(origin: string, host: string): boolean {
 
 function countHeader(raw: readonly string[], name: string): number {
   let count = 0
-  for (let i = 0; i < raw.length; i += 2) if (raw[i]?.toLowerCase() === name) count++
+  for (let i = 0; i < raw.length; i += 2) if (raw[i]?.length === name.length && raw[i]?.toLowerCase() === name) count++
   return count
 }

@@ -22,44 +22,86 @@ const comma = 0x2c
  * object with the same key twice (two readers would disagree on which one counts). It does not check the grammar;
  * the parser does. Throws ClarityError `invalid_request`.
  */
-export function checkStructure(bytes: Uint8Array, limits: StructureLimits = defaultStructure): void {
-  const text = bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const keys: (Set<string> | undefined)[] = []
+export function checkStructure(text: Buffer, limits: StructureLimits = defaultStructure): void {
+  const open: (Keys | undefined)[] = []
   let items = 0
-  let lastString = 0
-  let lastEnd = 0
+  let start = 0
+  let end = 0
   for (let at = 0; at < text.length; at++) {
     switch (text[at]) {
-      case quote: {
-        const end = endOfString(text, at + 1)
-        lastString = at
-        lastEnd = end
-        at = end
+      case quote:
+        start = at + 1
+        at = end = endOfString(text, start)
         break
-      }
       case openBrace:
       case openBracket:
-        if (keys.length >= limits.maxDepth) throw tooMuch(`nested deeper than ${limits.maxDepth} levels`)
-        keys.push(text[at] === openBrace ? new Set() : undefined)
+        if (open.length >= limits.maxDepth) throw refused(`nested deeper than ${limits.maxDepth} levels`)
+        open.push(text[at] === openBrace ? new Keys() : undefined)
         items++
         break
       case closeBrace:
       case closeBracket:
-        keys.pop()
+        open.pop()
         break
       case comma:
         items++
         break
-      case colon: {
-        const known = keys.at(-1)
-        if (known === undefined) break
-        const key = keyText(text, lastString, lastEnd)
-        if (known.has(key)) throw tooMuch("an object with the same key twice")
-        known.add(key)
+      case colon:
+        if (open.at(-1)?.repeats(text, start, end)) throw refused("an object with the same key twice")
         break
+    }
+    if (items > limits.maxItems) throw refused(`more than ${limits.maxItems} items`)
+  }
+}
+
+/** Past this many keys a set finds repetitions faster than looking at each. */
+const few = 12
+
+/** The keys of one object so far: places in the text while they are few and plain, decoded names otherwise. */
+class Keys {
+  readonly #places: number[] = []
+  #names: Set<string> | undefined
+
+  repeats(text: Buffer, start: number, end: number): boolean {
+    if (this.#names === undefined) {
+      if (this.#places.length < few * 2 && !hasEscape(text, start, end)) return this.#repeatsPlace(text, start, end)
+      this.#names = new Set()
+      for (let i = 0; i < this.#places.length; i += 2) {
+        this.#names.add(nameAt(text, this.#places[i] as number, this.#places[i + 1] as number))
       }
     }
-    if (items > limits.maxItems) throw tooMuch(`more than ${limits.maxItems} items`)
+    const name = nameAt(text, start, end)
+    if (this.#names.has(name)) return true
+    this.#names.add(name)
+    return false
+  }
+
+  #repeatsPlace(text: Buffer, start: number, end: number): boolean {
+    const places = this.#places
+    for (let i = 0; i < places.length; i += 2) {
+      const other = places[i] as number
+      if ((places[i + 1] as number) - other !== end - start) continue
+      let same = 0
+      while (same < end - start && text[other + same] === text[start + same]) same++
+      if (same === end - start) return true
+    }
+    places.push(start, end)
+    return false
+  }
+}
+
+function hasEscape(text: Buffer, start: number, end: number): boolean {
+  for (let at = start; at < end; at++) if (text[at] === backslash) return true
+  return false
+}
+
+function nameAt(text: Buffer, start: number, end: number): string {
+  const raw = text.toString("utf8", start, end)
+  if (!raw.includes("\\")) return raw
+  try {
+    return String(JSON.parse(`"${raw}"`))
+  } catch {
+    return raw // a bad escape: the parser will refuse the whole text
   }
 }
 
@@ -72,16 +114,6 @@ function endOfString(text: Buffer, from: number): number {
   return text.length
 }
 
-function keyText(text: Buffer, start: number, end: number): string {
-  const raw = text.toString("utf8", start + 1, end)
-  if (!raw.includes("\\")) return raw
-  try {
-    return String(JSON.parse(`"${raw}"`))
-  } catch {
-    return raw // a bad escape: the parser will refuse the whole text
-  }
-}
-
-function tooMuch(what: string): ClarityError {
+function refused(what: string): ClarityError {
   return new ClarityError("invalid_request", `the body has ${what}`, { data: { reason: "structure" } })
 }

@@ -3,6 +3,7 @@ import type { Core } from "../call.ts"
 import { errorText, idOf, jsonResponse, readEnvelope } from "../edge/rpc.ts"
 import { eraOf } from "./detect.ts"
 import { answerLegacy, type LegacyRequest } from "./legacy.ts"
+import type { HttpRequest } from "../edge/http.ts"
 import type { Sessions } from "./sessions.ts"
 
 const maxBatch = 100
@@ -25,10 +26,8 @@ export async function answerBatch(
     throw new ClarityError("invalid_request", "invalid JSON-RPC message: batches are not accepted")
   if (messages.length === 0 || messages.length > maxBatch)
     throw new ClarityError("invalid_request", `a batch must have 1 to ${maxBatch} messages`)
-  const plain = new Request(http.url, {
-    headers: [...http.headers].filter(([name]) => name !== "accept"),
-    signal: http.signal,
-  })
+  const headers = { get: (name: string) => (name === "accept" ? null : http.headers.get(name)) }
+  const plain: HttpRequest = { ...http, headers }
   const answers = await Promise.all(messages.map((value) => answerOne(core, sessions, value, { ...rest, http: plain })))
   const texts = answers.filter((text) => text !== "")
   return texts.length === 0 ? new Response(null, { status: 202 }) : jsonResponse(`[${texts.join(",")}]`)

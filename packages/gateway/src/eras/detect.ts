@@ -1,4 +1,11 @@
-import { isJsonObject, metaKeys, modernVersions, type Era, type JsonObject } from "@clarity-runtime/contracts"
+import {
+  isJsonObject,
+  metaKeys,
+  modernVersions,
+  type Era,
+  type HeaderReader,
+  type JsonObject,
+} from "@clarity-runtime/contracts"
 
 const modern: ReadonlySet<string> = new Set(modernVersions)
 
@@ -6,7 +13,7 @@ const modern: ReadonlySet<string> = new Set(modernVersions)
  * Which era a message is of: modern when it carries the per-request envelope or names a modern revision, legacy
  * otherwise (MCP 2026-07-28, versioning: requests describe themselves).
  */
-export function eraOf(headers: Headers, method: string, params: JsonObject): Era {
+export function eraOf(headers: HeaderReader, method: string, params: JsonObject): Era {
   const meta = params["_meta"]
   if (isJsonObject(meta) && metaKeys.protocolVersion in meta) return "modern"
   if (method === "server/discover" || method === "subscriptions/listen") return "modern"

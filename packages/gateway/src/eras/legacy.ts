@@ -5,6 +5,7 @@ import {
   legacyVersions,
   type ClientCapabilities,
   type ClientProfile,
+  type HeaderReader,
   type JsonObject,
   type McpNotification,
   type McpResult,
@@ -14,6 +15,7 @@ import type { Call, Core } from "../call.ts"
 import type { CatalogView } from "../catalog/view.ts"
 import { dispatch } from "../dispatch.ts"
 import { errorText, jsonResponse, notificationText, resultText, type RpcId, type RpcMessage } from "../edge/rpc.ts"
+import type { HttpRequest } from "../edge/http.ts"
 import { replyResponse, type ReplyFormat } from "../reply-response.ts"
 import { watchResource } from "../subscriptions.ts"
 import { requestId, traceOf } from "../trace.ts"
@@ -23,7 +25,7 @@ import type { Session, Sessions } from "./sessions.ts"
 
 export interface LegacyRequest {
   readonly message: RpcMessage
-  readonly http: Request
+  readonly http: HttpRequest
   readonly principal: Principal
   readonly view: CatalogView
   readonly bytes: number
@@ -57,7 +59,12 @@ export async function answerLegacy(core: Core, sessions: Sessions, request: Lega
 }
 
 /** GET: the stream for what belongs to no request, or the rest of a stream that broke. */
-export function openLegacyStream(sessions: Sessions, http: Request, principal: Principal, view: CatalogView): Response {
+export function openLegacyStream(
+  sessions: Sessions,
+  http: HttpRequest,
+  principal: Principal,
+  view: CatalogView,
+): Response {
   const session = sessionOf(sessions, http.headers, principal, view)
   if (session === undefined) return new Response(null, { status: 405, headers: { allow: "POST" } })
   session.touch()
@@ -69,14 +76,19 @@ export function openLegacyStream(sessions: Sessions, http: Request, principal: P
   return log.attach(Number(seq))
 }
 
-export function endSession(sessions: Sessions, http: Request, principal: Principal, view: CatalogView): Response {
+export function endSession(sessions: Sessions, http: HttpRequest, principal: Principal, view: CatalogView): Response {
   const session = sessionOf(sessions, http.headers, principal, view)
   if (session === undefined) return new Response(null, { status: 405, headers: { allow: "POST" } })
   session.end()
   return new Response(null, { status: 204 })
 }
 
-function sessionOf(sessions: Sessions, headers: Headers, principal: Principal, view: CatalogView): Session | undefined {
+function sessionOf(
+  sessions: Sessions,
+  headers: HeaderReader,
+  principal: Principal,
+  view: CatalogView,
+): Session | undefined {
   const id = headers.get(sessionHeader)
   if (id === null) return undefined
   const session = sessions.find(id, principal, view.namespace)
@@ -84,7 +96,7 @@ function sessionOf(sessions: Sessions, headers: Headers, principal: Principal, v
   return session
 }
 
-function checkVersion(headers: Headers): void {
+function checkVersion(headers: HeaderReader): void {
   const version = headers.get("mcp-protocol-version")
   if (version === null || legacyVersions.some((known) => known === version)) return
   throw new ClarityError("version_unsupported", "this protocol version is not served", {
@@ -159,6 +171,7 @@ async function answerRequest(
     principal,
     client,
     signal: controller.signal,
+    controller,
     view,
     session: session?.id,
     trace: traceOf(isJsonObject(meta) ? meta : {}, http.headers),
@@ -175,12 +188,16 @@ async function answerRequest(
     () => session?.running.get(id) === controller && session.running.delete(id),
   )
   // A client of these revisions cancels by saying so: losing its connection does not stop the call of a session.
-  const hangUp = () => controller.abort(new ClarityError("cancelled", "the client closed the connection"))
-  if (session === undefined) {
-    http.signal.addEventListener("abort", hangUp, { once: true })
-    return replyResponse(reply, format, hangUp)
+  let over = false
+  const hangUp = () => {
+    if (!over) controller.abort(new ClarityError("cancelled", "the client closed the connection"))
   }
-  return replyResponse(reply, format, hangUp, () => {
+  const ends = { hangUp, done: () => (over = true) }
+  if (session === undefined) {
+    http.onClose(hangUp)
+    return replyResponse(reply, format, ends)
+  }
+  return replyResponse(reply, format, ends, () => {
     const log = session.openStream()
     return { response: log.attach(0), sink: log }
   })
@@ -272,6 +289,6 @@ function legacyFormat(id: RpcId, method: string, streams: boolean): ReplyFormat<
   }
 }
 
-function takesStreams(headers: Headers): boolean {
+function takesStreams(headers: HeaderReader): boolean {
   return /text\/event-stream|\*\/\*/i.test(headers.get("accept") ?? "")
 }

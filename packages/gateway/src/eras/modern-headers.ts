@@ -1,4 +1,4 @@
-import { ClarityError, isJsonObject, type JsonObject, type Tool } from "@clarity-runtime/contracts"
+import { ClarityError, isJsonObject, type HeaderReader, type JsonObject, type Tool } from "@clarity-runtime/contracts"
 
 /** The parameter a request's `Mcp-Name` header repeats (MCP 2026-07-28, Streamable HTTP, standard headers). */
 const namedBy: Readonly<Record<string, string>> = {
@@ -8,7 +8,7 @@ const namedBy: Readonly<Record<string, string>> = {
 }
 
 /** Headers that intermediaries route by must say what the body says. Throws `header_mismatch`. */
-export function checkStandardHeaders(headers: Headers, method: string, params: JsonObject): void {
+export function checkStandardHeaders(headers: HeaderReader, method: string, params: JsonObject): void {
   compare(headers, "Mcp-Method", method)
   const key = namedBy[method]
   if (key !== undefined && typeof params[key] === "string") compare(headers, "Mcp-Name", params[key])
@@ -18,12 +18,12 @@ export function checkStandardHeaders(headers: Headers, method: string, params: J
  * `Mcp-Param-<Name>` headers against the arguments that the tool's schema marks with `x-mcp-header`: strings as they
  * are, integers and booleans in their one spelling, absent or null arguments without a header.
  */
-export function checkParameterHeaders(headers: Headers, tool: Tool, args: unknown): void {
+export function checkParameterHeaders(headers: HeaderReader, tool: Tool, args: unknown): void {
   for (const { header, path } of headerParameters(tool["inputSchema"])) {
     const value = path.reduce<unknown>((inner, key) => (isJsonObject(inner) ? inner[key] : undefined), args)
     const name = `Mcp-Param-${header}`
     if (value === undefined || value === null) {
-      if (headers.has(name)) throw mismatch(name, "is sent although the argument is absent")
+      if (headers.get(name) !== null) throw mismatch(name, "is sent although the argument is absent")
     } else if (typeof value === "string") {
       compare(headers, name, value)
     } else if (typeof value === "number") {
@@ -55,7 +55,7 @@ export function headerParameters(schema: unknown, path: readonly string[] = []):
   })
 }
 
-function compare(headers: Headers, name: string, expected: string): void {
+function compare(headers: HeaderReader, name: string, expected: string): void {
   const given = decodeHeaderValue(headers.get(name), name)
   if (given === undefined) throw mismatch(name, "is missing")
   if (given !== expected) throw mismatch(name, "differs from the body")

@@ -16,6 +16,7 @@ import type { Call, Core } from "../call.ts"
 import type { CatalogView } from "../catalog/view.ts"
 import { dispatch } from "../dispatch.ts"
 import { errorText, jsonResponse, notificationText, resultText, type RpcId } from "../edge/rpc.ts"
+import type { HttpRequest } from "../edge/http.ts"
 import { isList } from "../lists.ts"
 import { replyResponse, type ReplyFormat } from "../reply-response.ts"
 import { requestId, traceOf } from "../trace.ts"
@@ -26,7 +27,7 @@ export interface ModernRequest {
   readonly id: RpcId
   readonly method: string
   readonly params: JsonObject
-  readonly http: Request
+  readonly http: HttpRequest
   readonly principal: Principal
   readonly view: CatalogView
   readonly bytes: number
@@ -44,6 +45,13 @@ const routed = new Set(["tools/call", "prompts/get", "resources/read", "completi
 /** Lists are announced when they change, so a client may keep them this long without asking. */
 const listTtlMs = 60_000
 
+const envelopeKeys: ReadonlySet<string> = new Set([
+  metaKeys.protocolVersion,
+  metaKeys.clientCapabilities,
+  metaKeys.clientInfo,
+  metaKeys.logLevel,
+])
+
 /** Answers one request of revision 2026-07-28: no session, no handshake, everything it needs is in it. */
 export async function answerModern(core: Core, listeners: Listeners, request: ModernRequest): Promise<Response> {
   const { id, method, http } = request
@@ -58,15 +66,19 @@ export async function answerModern(core: Core, listeners: Listeners, request: Mo
       const tool = request.view.tool(params["name"])
       if (tool !== undefined) checkParameterHeaders(http.headers, tool.item, params["arguments"])
     }
-    const gone = new AbortController()
-    const hangUp = () => gone.abort(new ClarityError("cancelled", "the client closed the stream"))
-    http.signal.addEventListener("abort", hangUp, { once: true })
+    const controller = new AbortController()
+    let over = false
+    const hangUp = () => {
+      if (!over) controller.abort(new ClarityError("cancelled", "the client closed the stream"))
+    }
+    http.onClose(hangUp)
     const call: Call = {
       id: requestId(),
       request: { method, params, meta },
       principal: request.principal,
       client,
-      signal: gone.signal,
+      signal: controller.signal,
+      controller,
       view: request.view,
       trace: traceOf(meta, http.headers),
       depth: 0,
@@ -74,7 +86,7 @@ export async function answerModern(core: Core, listeners: Listeners, request: Mo
     }
     const format = modernFormat(core, id, method, client)
     if (method === "server/discover") return jsonResponse(format.result(discover(core, request.view)))
-    return await replyResponse(dispatch(core, call), format, hangUp)
+    return await replyResponse(dispatch(core, call), format, { hangUp, done: () => (over = true) })
   } catch (thrown) {
     const error = asClarityError(thrown)
     return jsonResponse(errorText(id, error), error.entry.http)
@@ -96,11 +108,10 @@ function modernFormat(core: Core, id: RpcId, method: string, client: ClientProfi
 /** What every result of this revision carries: its type, who served it, and for lists and reads how long it keeps. */
 function complete(core: Core, method: string, result: McpResult): McpResult {
   const meta = result["_meta"]
-  const { name, version, title } = core.info
   const whole: McpResult = {
     ...result,
     resultType: result["resultType"] ?? "complete",
-    _meta: { ...(isJsonObject(meta) ? meta : {}), [metaKeys.serverInfo]: { name, version, title } },
+    _meta: isJsonObject(meta) ? { ...meta, [metaKeys.serverInfo]: core.info } : { [metaKeys.serverInfo]: core.info },
   }
   if (!cacheable.has(method) || isInputRequired(result)) return whole
   whole["ttlMs"] ??= isList(method) ? listTtlMs : 0
@@ -126,13 +137,12 @@ function readEnvelopeMeta({ params, http }: ModernRequest): {
 } {
   const { _meta: raw, ...rest } = params
   const meta = isJsonObject(raw) ? raw : {}
-  const {
-    [metaKeys.protocolVersion]: version,
-    [metaKeys.clientCapabilities]: capabilities,
-    [metaKeys.clientInfo]: info,
-    [metaKeys.logLevel]: logLevel,
-    ...own
-  } = meta
+  const version = meta[metaKeys.protocolVersion]
+  const capabilities = meta[metaKeys.clientCapabilities]
+  const info = meta[metaKeys.clientInfo]
+  const logLevel = meta[metaKeys.logLevel]
+  const own: JsonObject = {}
+  for (const key in meta) if (!envelopeKeys.has(key)) own[key] = meta[key]
   if (typeof version !== "string")
     throw new ClarityError("invalid_params", `params._meta needs "${metaKeys.protocolVersion}"`)
   const header = http.headers.get("mcp-protocol-version")?.trim()
