@@ -1,4 +1,4 @@
-// Everything that is said once in code and stands elsewhere too: schemas/*.json and docs/errors.md.
+// Everything that is said once in code and stands elsewhere too: schemas/*.json, docs/errors.md and docs/http-api.md.
 // Without arguments it writes them; with --check it fails when they are not what the code says.
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
@@ -7,6 +7,7 @@ import { openApiDocument } from "@clarity-runtime/control"
 import { toJsonSchema } from "@valibot/to-json-schema"
 import { configurationFileSchema } from "clarityd"
 import type { GenericSchema } from "valibot"
+import { httpApiPage } from "./http-api.ts"
 
 const root = dirname(import.meta.dirname)
 const check = process.argv.includes("--check")
@@ -38,6 +39,7 @@ ${rows.join("\n")}
 `
 }
 
+const openApi = openApiDocument()
 const files: Readonly<Record<string, string>> = {
   "schemas/mcp-service-v1.schema.json": schema(
     manifestSchema,
@@ -49,8 +51,9 @@ const files: Readonly<Record<string, string>> = {
     "https://clarity-runtime.dev/schemas/clarityd.schema.json",
     "Configuration of clarityd",
   ),
-  "schemas/openapi.json": `${JSON.stringify(openApiDocument(), null, 2)}\n`,
+  "schemas/openapi.json": `${JSON.stringify(openApi, null, 2)}\n`,
   "docs/errors.md": errors(),
+  "docs/http-api.md": httpApiPage(openApi),
 }
 
 const stale: string[] = []
@@ -69,6 +72,6 @@ for (const [name, content] of Object.entries(files)) {
   writeFileSync(path, content)
 }
 if (check && stale.length > 0) {
-  console.error(`not what the code says: ${stale.join(", ")}. Run: node scripts/run.mjs script generate.ts`)
+  console.error(`not what the code says: ${stale.join(", ")}. Run: npm run generate`)
   process.exitCode = 1
 } else console.log(stale.length === 0 ? "up to date" : `written: ${stale.join(", ")}`)

@@ -20,6 +20,7 @@ const commands = {
   build: "install and build",
   dev: "run the daemon from source, restarted on change",
   ctl: "run clarityctl",
+  "dev-ctl": "run clarityctl from source",
   bench: "install, build and measure",
   coverage: "run the tests with coverage",
   script: "run a script below scripts/ in this environment",
@@ -46,7 +47,7 @@ async function main() {
   const here = (file, ...more) => run(tools.node, [join(root, file), ...more], { cwd: invokedFrom() })
 
   await install()
-  if (command !== "dev" && command !== "check") await build(tools.node)
+  if (!["dev", "dev-ctl", "check"].includes(command)) await build(tools.node)
   const work = {
     start: () => here("scripts/start.mjs", ...args),
     ctl: () => here("apps/ctl/bin/run.js", ...args),
@@ -55,6 +56,7 @@ async function main() {
     check: () => node("scripts/check.mjs", ...args),
     bench: () => fromSource("scripts/bench/main.ts", ...args),
     dev: () => run(tools.node, [source, "--watch", join(root, "apps/daemon/src/main.ts"), ...args]),
+    "dev-ctl": () => run(tools.node, [source, join(root, "apps/ctl/bin/dev.js"), ...args], { cwd: invokedFrom() }),
     script: () => fromSource(join("scripts", args[0] ?? ""), ...args.slice(1)),
     build: () => 0,
   }
