@@ -117,7 +117,7 @@ async function install() {
 /** Builds what changed; a build that is up to date takes half a second. */
 async function build(node) {
   const turbo = join(root, "node_modules", "turbo", "bin", "turbo")
-  await step("Building", node, [turbo, "run", "build", "--output-logs=new-only", "--log-prefix=task"])
+  await step("Building", node, [turbo, "run", "build", "--output-logs=errors-only", "--log-prefix=task"])
 }
 
 /** One step on the way: silent when it is quick, tells how far it is when it is not, and everything it said when it fails. */
@@ -125,9 +125,8 @@ async function step(title, file, argv, more = {}) {
   const begun = Date.now()
   const seconds = () => `${Math.round((Date.now() - begun) / 1000)} s`
   const said = []
-  const lastLine = () => Buffer.concat(said).toString().trimEnd().split("\n").at(-1)?.trim().slice(0, 90) ?? ""
   const announced = setTimeout(() => process.stderr.write(`${title} ...\n`), 1000)
-  const progress = setInterval(() => process.stderr.write(`  ${seconds()}  ${lastLine()}\n`), 5000)
+  const progress = setInterval(() => process.stderr.write(`  ${seconds()}\n`), 5000)
   const code = await run(file, argv, { env: { ...process.env, ...more }, heard: (chunk) => said.push(chunk) })
   clearTimeout(announced)
   clearInterval(progress)
