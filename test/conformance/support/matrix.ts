@@ -1,12 +1,10 @@
 import { existsSync } from "node:fs"
 import type { ServiceManifestInput } from "@clarity-runtime/contracts"
-import { inRoot, root } from "./places.ts"
-import type { RunningDaemon } from "./daemon.ts"
-import { fromSource, startNode, type Running } from "./process.ts"
+import { manifest, remote, type Daemon, type Origin } from "../../e2e/support/daemon.ts"
+import { inRoot, root, startProgram, type Program } from "../../e2e/support/process.ts"
 import type { Revision } from "./suite.ts"
 
 export type Line = "one" | "two"
-type Origin = ServiceManifestInput["spec"]["origin"]
 type Era = NonNullable<ServiceManifestInput["spec"]["era"]>
 
 export interface Combination {
@@ -54,26 +52,43 @@ export function titleOf({ service, revision, sameEra }: Combination): string {
 
 /** The list of checks that cannot pass where the eras differ, each with its reason; none where all do. */
 export function expectedFailures({ service, revision, sameEra }: Combination): string | undefined {
-  const list = inRoot("test/conformance", `expected-failures.${service}.${revision}.yml`)
+  const list = inRoot(`test/conformance/expected-failures.${service}.${revision}.yml`)
   return !sameEra && existsSync(list) ? list : undefined
 }
 
-export const fixture = (line: Line): string => inRoot("test/fixtures/everything", `line-${line}.ts`)
+/** Address of one service's endpoint, by the name that the suite wants. */
+export const endpointOf = (daemon: Daemon, service: string): string =>
+  `${daemon.url.replace("127.0.0.1", "localhost")}/mcp/${service}`
+
+const fixture = (line: Line): string => inRoot(`test/fixtures/everything/line-${line}.ts`)
 
 /** Starts both everything servers and registers them, in every way the combinations name. The servers are the caller's to stop. */
-export async function addEverything(daemon: RunningDaemon): Promise<Running[]> {
-  const lines: Line[] = ["one", "two"]
-  const servers = await Promise.all(
-    lines.map((line) => startNode({ args: [fromSource, fixture(line), "http"], cwd: root, ready: /ready (\S+)/ })),
-  )
-  const services = new Map(combinations.map((combination) => [combination.service, combination]))
-  for (const { service, line, over, era } of services.values()) {
-    const endpoint = servers[lines.indexOf(line)]?.ready ?? ""
-    const origin: Origin =
-      over === "http"
-        ? { type: "remote_mcp", endpoint }
-        : { type: "local_stdio", command: process.execPath, args: [fixture(line), "stdio"] }
-    await daemon.add(service, origin, { era })
+export async function addEverything(daemon: Daemon): Promise<AsyncDisposable> {
+  const programs = { one: serve("one"), two: serve("two") }
+  try {
+    const services = new Map(combinations.map((each) => [each.service, each]))
+    for (const { service, line, over, era } of services.values()) {
+      const origin: Origin =
+        over === "http"
+          ? remote((await programs[line].says(/ready (\S+)/))[1] ?? "")
+          : { type: "local_stdio", command: process.execPath, args: [fixture(line), "stdio"], cwd: daemon.workspace }
+      const { runtime } = await daemon.register(manifest(service, origin, { era, toolNamespace: service }))
+      if (runtime.lifecycle !== "RUNNING") throw new Error(`${service} is ${runtime.lifecycle}: ${runtime.lastError}`)
+    }
+  } catch (error) {
+    await stop()
+    throw error
   }
-  return servers
+  return { [Symbol.asyncDispose]: stop }
+
+  async function stop(): Promise<void> {
+    for (const { child, exited } of Object.values(programs)) {
+      child.kill()
+      await exited
+    }
+  }
+}
+
+function serve(line: Line): Program {
+  return startProgram([fixture(line), "http"], { cwd: root })
 }

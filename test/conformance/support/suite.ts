@@ -1,8 +1,9 @@
 import { spawn } from "node:child_process"
 import { globSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
 import { basename, dirname, join } from "node:path"
-import { inPackage, root } from "./places.ts"
+import { root } from "../../e2e/support/process.ts"
 
 export type Revision = "2025-11-25" | "2026-07-28"
 
@@ -22,7 +23,7 @@ interface Check {
   readonly errorMessage?: string
 }
 
-const program = inPackage("@modelcontextprotocol/conformance", "dist", "index.js")
+const program = createRequire(import.meta.url).resolve("@modelcontextprotocol/conformance/dist/index.js")
 
 /** Runs the official suite's scenarios that a revision requires against a server. `expected` is the path of a list of failures. */
 export function runServerSuite(url: string, revision: Revision, expected?: string): Promise<SuiteRun> {
