@@ -33,9 +33,9 @@ clarityctl add --name files -- npx -y @modelcontextprotocol/server-filesystem .<
   const notices = page.notices.map((notice) => `<li>${escapeHtml(notice)}</li>`).join("")
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="refresh" content="5"><link rel="icon" href="data:,"><title>Clarity Runtime</title><style>${style}</style></head>
+<link rel="icon" href="data:,"><title>Clarity Runtime</title><style>${style}</style></head>
 <body><header><h1>Clarity Runtime <small>${escapeHtml(page.version)}</small></h1>
-<p><strong>${running}</strong> of <strong>${page.services.length}</strong> services running · up ${duration(page.uptimeSeconds)}</p></header>
+<p><strong>${running}</strong> of <strong>${page.services.length}</strong> services running · up ${duration(page.uptimeSeconds)} · <a href="">reload</a></p></header>
 ${notices === "" ? "" : `<ul class="notices">${notices}</ul>`}
 <main>${body}
 <section class="next"><h2>Connect a client</h2><p>Point any MCP client at <code>${escapeHtml(page.endpoint)}</code>, or at
@@ -61,15 +61,27 @@ function renderService(service: ServiceStatus): string {
     .map((tool) => `<li><code>${escapeHtml(tool.name)}</code> ${escapeHtml(firstLine(tool["description"]))}</li>`)
   const more = tools.length > shown.length ? `<li>and ${tools.length - shown.length} more</li>` : ""
   const offers = `${count(tools.length, "tool")}${face?.prompts.length ? `, ${count(face.prompts.length, "prompt")}` : ""}${face?.resources.length ? `, ${count(face.resources.length, "resource")}` : ""}`
+  const next = nextStep(service)
   const reason =
-    service.reason === undefined
+    service.reason === undefined && next === undefined
       ? ""
-      : `<p class="reason">${escapeHtml(service.reason)}${service.hint === undefined ? "" : `<br>→ ${escapeHtml(service.hint)}`}</p>`
+      : `<p class="reason">${escapeHtml(service.reason ?? "")}${next === undefined ? "" : `<br>→ ${next}`}</p>`
   return `<tr><td><strong>${escapeHtml(service.manifest.metadata.displayName ?? service.namespace)}</strong><br><small>${escapeHtml(service.namespace)} · ${escapeHtml(service.id)}</small>${reason}</td>
 <td>${escapeHtml(service.manifest.spec.origin.type)}</td><td><span class="tag ${service.lifecycle.toLowerCase()}">${service.lifecycle}</span></td>
 <td><span class="tag ${service.health.toLowerCase()}">${service.health}</span></td>
 <td>${tools.length === 0 ? offers : `<details><summary>${offers}${service.stale ? " (stored)" : ""}</summary><ul>${shown.join("")}${more}</ul></details>`}</td>
 <td>${service.uptimeSeconds > 0 ? duration(service.uptimeSeconds) : "–"}</td></tr>`
+}
+
+/** What an operator can do about a service that does not run as it should, as HTML. */
+function nextStep({ lifecycle, health, hint, namespace }: ServiceStatus): string | undefined {
+  const said = hint === undefined ? "" : `${escapeHtml(hint)}: `
+  if (lifecycle === "STOPPED") return `<code>clarityctl start ${namespace}</code>`
+  if (lifecycle === "QUARANTINED")
+    return `${said}<code>clarityctl logs ${namespace}</code>, then <code>clarityctl unquarantine ${namespace}</code>`
+  if (lifecycle === "CRASHED" || (lifecycle === "RUNNING" && health !== "HEALTHY"))
+    return `${said}<code>clarityctl logs ${namespace}</code>`
+  return hint === undefined ? undefined : escapeHtml(hint)
 }
 
 function firstLine(text: unknown): string {
