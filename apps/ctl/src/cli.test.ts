@@ -16,7 +16,18 @@ import {
 
 const module = inRoot("test/fixtures/clarity/ints.wasm")
 const source = readFileSync(inRoot("test/fixtures/clarity/ints.clarity"), "utf8")
-const compiler = inRoot("apps/ctl/test-fixtures/compiler.mjs")
+/** Stands in for clarityc: gives every source the same module, refuses one that says it is broken. */
+const compilerText = `#!${process.execPath}
+const { copyFileSync, readFileSync } = require("node:fs")
+const [command, source, , output] = process.argv.slice(2)
+if (command === "--version") process.stdout.write("0.9.0\\n")
+else if (process.env.CLARITYD_AUTH_TOKEN || process.env.CLARITY_API_TOKEN) process.exitCode = 9
+else if (readFileSync(source, "utf8") === "broken") {
+  process.stderr.write("error: Unexpected token\\n --> " + source + ":1:1\\n\\n")
+  process.exitCode = 1
+} else copyFileSync(${JSON.stringify(module)}, output)
+`
+let compiler: string
 const notes = [process.execPath, inRoot("examples/notes-stdio/server.js")]
 let daemon: TestDaemon
 let control: ControlClient
@@ -26,6 +37,8 @@ beforeAll(async () => {
   daemon = await testDaemon({ CLARITY_ENABLE_MCP_PROVISIONING: "1" })
   control = createControlClient({ url: daemon.url })
   folder = temporaryFolder()
+  compiler = join(folder.path, "clarityc")
+  writeFileSync(compiler, compilerText, { mode: 0o755 })
 }, 60_000)
 afterAll(async () => {
   await daemon[Symbol.asyncDispose]()
@@ -36,7 +49,7 @@ const ctl = (args: readonly string[], options: { stdin?: string; env?: Record<st
   run(args, {
     cwd: folder.path,
     ...options,
-    env: { CLARITYD_URL: daemon.url, CLARITYC_BIN: compiler, TEST_MODULE: module, ...options.env },
+    env: { CLARITYD_URL: daemon.url, CLARITYC_BIN: compiler, ...options.env },
   })
 
 const jsonOf = (text: string) =>

@@ -77,12 +77,15 @@ export async function testDaemon(env: Readonly<Record<string, string>> = {}): Pr
       let said = ""
       await new Promise<void>((resolve, reject) => {
         const hear = (chunk: Buffer) => {
-          said += chunk.toString()
+          said = (said + chunk.toString()).slice(-20_000)
           if (said.includes("clarityd listens on")) resolve()
         }
         started.stdout.on("data", hear)
         started.stderr.on("data", hear)
-        started.once("exit", () => reject(new Error(`the daemon ended: ${said}`)))
+        started.once("exit", (code, signal) => {
+          if (child === started) console.error(`the daemon ended by itself (${code ?? signal}): ${said}`)
+          reject(new Error(`the daemon ended: ${said}`))
+        })
       })
     },
     async stop(signal = "SIGTERM") {

@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs"
-import { mkdir, mkdtemp, symlink, writeFile } from "node:fs/promises"
+import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { beforeEach, expect, it } from "vitest"
+import { afterEach, beforeEach, expect, it } from "vitest"
 import { removeArtifact } from "./artifacts.ts"
 
 let root: string
@@ -16,6 +16,8 @@ beforeEach(async () => {
   await writeFile(join(build, "file"), "keep")
   await writeFile(join(root, "build-of-others", "b.wasm"), "keep")
 })
+
+afterEach(() => rm(root, { recursive: true, force: true }))
 
 it("deletes a file inside the build folder, however deep", async () => {
   await writeFile(join(build, "deep", "a.wasm"), "x")

@@ -17,3 +17,15 @@ export async function runOperation(
   }
   return operation.run(context, validate(operation.input, input, "invalid_params", "invalid request"), caller)
 }
+
+/** A fault of our own: the caller is told nothing of it, the operator all. */
+export function recordFault(context: ControlContext, where: string, thrown: unknown): void {
+  const { cause } = thrown as { cause?: unknown }
+  const fault = thrown instanceof ClarityError && cause instanceof Error ? cause : thrown
+  context.telemetry.record({
+    kind: "control.failed",
+    level: "error",
+    message: `${where}: ${fault instanceof Error ? fault.message : String(fault)}`,
+    data: { stack: fault instanceof Error ? (fault.stack ?? "").slice(0, 4000) : "" },
+  })
+}

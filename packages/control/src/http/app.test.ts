@@ -1,4 +1,4 @@
-import { mkdtemp, realpath, writeFile } from "node:fs/promises"
+import { mkdtemp, realpath, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { emptyInterface } from "@clarity-runtime/contracts"
@@ -76,7 +76,7 @@ describe("what comes in", () => {
   })
 
   it("says nothing of a fault of its own", async () => {
-    const { context } = fakeContext()
+    const { context, timeline } = fakeContext()
     const broken = {
       ...context,
       info: () => {
@@ -86,6 +86,11 @@ describe("what comes in", () => {
     const response = await served(broken)("GET", "/api/status")
     expect(response.status).toBe(500)
     expect(await json(response)).toEqual({ error: "internal error", code: "internal", retryable: false })
+    expect(timeline.recorded.at(-1)).toMatchObject({
+      kind: "control.failed",
+      level: "error",
+      message: "GET /api/status: secret path /root/x",
+    })
   })
 
   it("holds a limit within its range and counts rubbish as not given", async () => {
@@ -251,6 +256,7 @@ describe("services", () => {
       serviceId: id,
       artifactRemoved: true,
     })
+    await rm(buildRoot, { recursive: true })
   })
 
   it("says what a new look at the interface found", async () => {

@@ -12,7 +12,7 @@ import type { ControlContext } from "../context.ts"
 import { printable, requireService } from "../match.ts"
 import { openApiDocument } from "../openapi.ts"
 import type { Operation } from "../operation.ts"
-import { runOperation } from "../run-operation.ts"
+import { recordFault, runOperation } from "../run-operation.ts"
 import { eachOperation, operations } from "../operations/table.ts"
 import { routes, streamRoutes, type Route } from "../routes.ts"
 import { serviceId } from "../shapes/input.ts"
@@ -89,7 +89,11 @@ export function controlApp(context: ControlContext): Hono<ControlEnv> {
     return answer(openApiDocument())
   })
   app.notFound((c) => refusal(new ClarityError("not_found", `no route ${c.req.method} ${printable(c.req.path)}`)))
-  app.onError((thrown) => refusal(asClarityError(thrown)))
+  app.onError((thrown, c) => {
+    const error = asClarityError(thrown)
+    if (error.code === "internal") recordFault(context, `${c.req.method} ${printable(c.req.path)}`, thrown)
+    return refusal(error)
+  })
   return app
 }
 

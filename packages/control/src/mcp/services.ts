@@ -18,7 +18,7 @@ import {
 import type { ControlContext } from "../context.ts"
 import type { ToolOperation } from "../operation.ts"
 import { controlNamespace, offeredTools } from "../operations/table.ts"
-import { runOperation } from "../run-operation.ts"
+import { recordFault, runOperation } from "../run-operation.ts"
 import { gatherInput } from "../http/input.ts"
 import { describeTool } from "./tool.ts"
 
@@ -80,13 +80,7 @@ async function callOperation(
   } catch (thrown) {
     const error = asClarityError(thrown)
     if (error.code === "cancelled") throw error
-    if (error.code === "internal") {
-      context.telemetry.record({
-        kind: "control.failed",
-        level: "error",
-        message: `${operation.tool.name}: ${thrown instanceof Error ? thrown.message : "unknown failure"}`,
-      })
-    }
+    if (error.code === "internal") recordFault(context, operation.tool.name, thrown)
     return {
       content: [{ type: "text", text: error.message }],
       isError: true,
