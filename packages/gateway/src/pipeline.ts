@@ -5,6 +5,7 @@ import {
   isInputRequired,
   type Admission,
   type CallContext,
+  type McpResult,
   type Permit,
   type Reply,
 } from "@clarity-runtime/contracts"
@@ -12,6 +13,7 @@ import type { Call, Core } from "./call.ts"
 import { exposeNotification } from "./catalog/notifications.ts"
 import { exposeResult, type UriMap } from "./catalog/uris.ts"
 import { deadline, type Deadline } from "./deadline.ts"
+import { isLost, mayRepeat } from "./lost-service.ts"
 import { failedToolResult, outcomeOf, type Outcome } from "./outcome.ts"
 import { recordCall } from "./record.ts"
 import { resolve, type Route } from "./route.ts"
@@ -45,13 +47,23 @@ export async function* pipeline(core: Core, call: Call): Reply {
     }
     let lease = route.resumed?.lease
     try {
-      lease ??= await core.source.acquire(route.service.id, context)
-      const result = yield* relay(lease.backend.call(route.request, context), limit, route.uris)
+      let result: McpResult | undefined
+      for (let again = false; result === undefined; again = true) {
+        lease ??= await core.source.acquire(route.service.id, context)
+        try {
+          result = yield* relay(lease.backend.call(route.request, context), limit, route.uris)
+        } catch (thrown) {
+          if (!isLost(thrown, route)) throw thrown
+          lease.release("broken")
+          lease = undefined
+          if (again || route.resumed || limit.signal.aborted || !mayRepeat(route, thrown)) throw thrown
+        }
+      }
       outcome = outcomeOf(result)
       if (!isInputRequired(result)) return exposeResult(route.request.method, result, route.uris)
       const state = result["requestState"]
       if (typeof state !== "string") return result
-      if (lease.backend.parks?.(state) === true) {
+      if (lease?.backend.parks?.(state) === true) {
         core.parking.park(state, { lease, permit, principal: principal.id, service: route.service.id })
         parked = true
         permit.suspend()
