@@ -83,7 +83,7 @@ export async function testDaemon(env: Readonly<Record<string, string>> = {}): Pr
         started.stdout.on("data", hear)
         started.stderr.on("data", hear)
         started.once("exit", (code, signal) => {
-          if (child === started) console.error(`the daemon ended by itself (${code ?? signal}): ${said}`)
+          if (child === started) process.stderr.write(`the daemon ended by itself (${code ?? signal}): ${said}\n`)
           reject(new Error(`the daemon ended: ${said}`))
         })
       })

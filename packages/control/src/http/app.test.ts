@@ -251,7 +251,7 @@ describe("services", () => {
     const inside = join(buildRoot, "a.wasm")
     await writeFile(inside, "x")
     const { id } = await registry.put(wasmManifest({ origin: { wasmPath: inside } }))
-    expect(await json(await served(context)("DELETE", `/api/services/${id}`, { cleanup_artifacts: true }))).toEqual({
+    expect(await json(await served(context)("DELETE", `/api/services/${id}?cleanup_artifacts=true`))).toEqual({
       removed: true,
       serviceId: id,
       artifactRemoved: true,

@@ -2,6 +2,7 @@ import {
   asClarityError,
   ClarityError,
   hasScope,
+  type JsonObject,
   validate,
   type Principal,
   type Scope,
@@ -73,7 +74,7 @@ export function controlApp(context: ControlContext): Hono<ControlEnv> {
     (operation: Operation, fromQuery: boolean): Handler<ControlEnv> =>
     async (c) => {
       const principal = admit(c, operation.scope)
-      const input = gatherInput(operation.input, partsOf(c, fromQuery))
+      const input = gatherInput(operation.input, partsOf(c, fromQuery || c.req.method === "DELETE"))
       return answer(await runOperation(context, operation, input, { principal, signal: c.req.raw.signal }))
     }
 
@@ -84,9 +85,10 @@ export function controlApp(context: ControlContext): Hono<ControlEnv> {
     if (also !== undefined) app.on(also, path, handlerOf(operation, true))
   }
 
+  let document: JsonObject | undefined
   app.get("/api/openapi.json", (c) => {
     admit(c, "read")
-    return answer(openApiDocument())
+    return answer((document ??= openApiDocument()))
   })
   app.notFound((c) => refusal(new ClarityError("not_found", `no route ${c.req.method} ${printable(c.req.path)}`)))
   app.onError((thrown, c) => {
@@ -107,9 +109,10 @@ function admit(c: Context<ControlEnv>, scope: Scope): Principal {
 
 function partsOf(c: Context<ControlEnv>, fromQuery: boolean) {
   const path = c.req.param() as Record<string, string>
-  if (!fromQuery) return { path, body: c.get("json") }
+  const body: unknown = c.get("json")
+  if (!fromQuery) return { path, body }
   const query = [...new URL(c.req.url).searchParams].filter(([name]) => name !== "follow")
-  return { path, query }
+  return { path, query, body }
 }
 
 function answer(body: unknown, status = 200, headers: Record<string, string> = {}): Response {
