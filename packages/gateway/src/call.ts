@@ -41,4 +41,6 @@ export interface Core {
   catalog(): Catalog
   readonly info: { readonly name: string; readonly version: string; readonly title: string }
   readonly pageSize: number
+  /** How long a person may take to answer, milliseconds. */
+  readonly patienceMs: number
 }

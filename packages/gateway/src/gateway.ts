@@ -25,7 +25,7 @@ import { checkBodyType, type GateOptions } from "./edge/gate.ts"
 import { httpRequest, type NodeBindings } from "./edge/http.ts"
 import { errorText, idOf, jsonResponse, readEnvelope } from "./edge/rpc.ts"
 import { answerBatch } from "./eras/batch.ts"
-import { eraOf } from "./eras/detect.ts"
+import { eraOf, saysModern } from "./eras/detect.ts"
 import { answerLegacy, endSession, openLegacyStream } from "./eras/legacy.ts"
 import { createListeners } from "./eras/listen.ts"
 import { answerModern } from "./eras/modern.ts"
@@ -95,6 +95,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     }),
     info: options.info ?? defaultInfo,
     pageSize: options.pageSize ?? 1000,
+    patienceMs,
   }
   const sessions = createSessions(clock, { idleMs: 1_800_000, total: 10_000, perPrincipal: 1000 })
   const listeners = createListeners(core, (signal) => listChanges.changes.subscribe(signal))
@@ -105,7 +106,15 @@ export function createGateway(options: GatewayOptions): Gateway {
       const before = snapshot
       snapshot = next
       catalog = build(next)
-      listChanges.compare(before, next)
+      try {
+        listChanges.compare(before, next)
+      } catch (thrown) {
+        telemetry.record({
+          kind: "gateway.failed",
+          level: "error",
+          message: `comparing catalogs: ${asClarityError(thrown).message}`,
+        })
+      }
     }
   }
   void announce()
@@ -150,6 +159,11 @@ export function createGateway(options: GatewayOptions): Gateway {
       const { bytes } = body
       if (Array.isArray(value)) return await answerBatch(core, sessions, value, { http, principal, view, bytes })
       const message = readEnvelope(value)
+      if (message.kind !== "request" && saysModern(http.headers)) {
+        // This revision has no notifications over HTTP, and no responses at all; header rules for the former are open.
+        if (message.kind === "notification") return new Response(null, { status: 202 })
+        throw new ClarityError("invalid_request", "a client of this revision sends no responses")
+      }
       if (message.kind !== "request" || eraOf(http.headers, message.method, message.params) === "legacy") {
         return await answerLegacy(core, sessions, { message, http, principal, view, bytes })
       }
@@ -159,15 +173,33 @@ export function createGateway(options: GatewayOptions): Gateway {
     }
   }
 
+  function answerAt(request: Request, env: NodeBindings | undefined): Promise<Response> | Response {
+    const at = pathOf(request.url)
+    if (at === path) return answer(request, env, undefined)
+    const namespace = at.startsWith(`${path}/`) ? at.slice(path.length + 1) : ""
+    if (/^[a-z0-9_]{1,128}$/.test(namespace)) return answer(request, env, namespace)
+    return refusal(new ClarityError("not_found", "no such endpoint"), edge.challenge)
+  }
+
+  /** A request that a web page makes: its browser asks first and lets the page read only what we say it may. */
+  async function fetchForPage(request: Request, env: NodeBindings | undefined): Promise<Response> {
+    try {
+      if (request.method === "OPTIONS") return edge.preflight(request, env)
+    } catch (thrown) {
+      return refusal(asClarityError(thrown), edge.challenge)
+    }
+    const response = await answerAt(request, env)
+    for (const [name, value] of Object.entries(edge.corsHeaders(request.headers))) response.headers.set(name, value)
+    return response
+  }
+
   return {
     edge,
     async fetch(request, env) {
-      const at = pathOf(request.url)
-      if (at === path) return answer(request, env as NodeBindings, undefined)
-      const namespace = at.startsWith(`${path}/`) ? at.slice(path.length + 1) : ""
-      if (!/^[a-z0-9_]{1,128}$/.test(namespace))
-        return refusal(new ClarityError("not_found", "no such endpoint"), edge.challenge)
-      return answer(request, env as NodeBindings, namespace)
+      const bindings = env as NodeBindings | undefined
+      const origin =
+        bindings?.incoming?.headers === undefined ? request.headers.get("origin") : bindings.incoming.headers.origin
+      return origin ? fetchForPage(request, bindings) : answerAt(request, bindings)
     },
     call(request, { principal, signal, client, parent, namespace }) {
       const view = namespace === undefined ? catalog.common : catalog.of(namespace)

@@ -6,7 +6,8 @@ export interface Parked {
   readonly permit: Permit
   /** Id of the only principal that may answer. */
   readonly principal: string
-  readonly service: string
+  /** The state as the client holds it. */
+  readonly sealed: string
 }
 
 export interface ParkingLot {
@@ -14,6 +15,8 @@ export interface ParkingLot {
   park(state: string, call: Parked): void
   /** Takes a parked call, once. Undefined: this state belongs to no parked call (a stateless upstream's own). */
   take(state: string, principal: string): Parked | undefined
+  /** Gives up the call whose client holds this state, because it will not answer. */
+  abandon(sealed: unknown): void
   /** Gives up everything parked. */
   clear(): void
   readonly size: number
@@ -61,6 +64,9 @@ export function createParkingLot(options: {
     take(state, principal) {
       const entry = calls.get(state)
       return entry?.call.principal === principal ? remove(state) : undefined
+    },
+    abandon(sealed) {
+      for (const [state, { call }] of calls) if (call.sealed === sealed) giveUp(state)
     },
     clear() {
       for (const state of calls.keys()) giveUp(state)

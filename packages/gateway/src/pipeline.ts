@@ -63,12 +63,13 @@ export async function* pipeline(core: Core, call: Call): Reply {
       if (!isInputRequired(result)) return exposeResult(route.request.method, result, route.uris)
       const state = result["requestState"]
       if (typeof state !== "string") return result
+      const sealed = core.seal.close(call, route, state)
       if (lease?.backend.parks?.(state) === true) {
-        core.parking.park(state, { lease, permit, principal: principal.id, service: route.service.id })
+        core.parking.park(state, { lease, permit, principal: principal.id, sealed })
         parked = true
         permit.suspend()
       }
-      return { ...result, requestState: core.seal.close(call, route, state) }
+      return { ...result, requestState: sealed }
     } finally {
       limit.clear()
       if (!parked) lease?.release(outcome === undefined ? undefined : "ok")

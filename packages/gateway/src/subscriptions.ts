@@ -63,6 +63,7 @@ async function keepWatching(
       }
     } catch (error) {
       if (first) throw error
+      if (error instanceof ClarityError && error.code === "not_found") return // the service was removed
     }
     await core.clock.sleep(1000, watch.signal)
   }

@@ -66,6 +66,17 @@ describe("the gate", () => {
     expect(await status(ping, { origin: "https://app.example" })).toBe(200)
     expect(await status(ping)).toBe(200)
   })
+  it("lets the pages of named origins, and only those, ask first and read the answer", async () => {
+    const preflight = (origin: string) =>
+      fetch(at.url, { method: "OPTIONS", headers: { origin, "access-control-request-method": "POST" } })
+    const named = await preflight("https://app.example")
+    expect([named.status, named.headers.get("access-control-allow-origin")]).toEqual([204, "https://app.example"])
+    const foreign = await preflight("https://evil.example")
+    expect([foreign.status, foreign.headers.get("access-control-allow-origin")]).toEqual([403, null])
+    const answer = await at.post(ping, { origin: "https://app.example" })
+    expect(answer.headers.get("access-control-allow-origin")).toBe("https://app.example")
+    expect((await at.post(ping)).headers.get("access-control-allow-origin")).toBeNull()
+  })
   it("refuses foreign, missing and doubled Host headers", async () => {
     const post = (hosts: string) =>
       raw(

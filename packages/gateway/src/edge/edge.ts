@@ -3,6 +3,7 @@ import {
   ClarityError,
   silentTelemetry,
   type Authenticator,
+  type HeaderReader,
   type Principal,
   type Telemetry,
 } from "@clarity-runtime/contracts"
@@ -29,13 +30,23 @@ export interface Edge {
   /** Gate and authentication. Throws ClarityError; on `unauthorized`, `challenge` is what the answer's header says. */
   admit(request: Request, env: NodeBindings | undefined, http?: HttpRequest): Principal | Promise<Principal>
   readonly challenge: string
+  /** Answers a browser's preflight: yes to named origins, `forbidden` to all others. */
+  preflight(request: Request, env: NodeBindings | undefined): Response
+  /** What a browser of a named origin needs to read this answer; empty for everybody else. */
+  corsHeaders(headers: HeaderReader): Readonly<Record<string, string>>
   /** Middleware for the app's other routes: admits, bounds and parses a JSON body, turns errors into `{error, code}`. */
   guard(options?: { maxBodyBytes?: number }): MiddlewareHandler<{ Variables: EdgeVariables }>
 }
 
+// What MCP clients in browsers send and read (SDK pitfalls, docs/protocol.md).
+const allowed =
+  "Content-Type, Accept, Authorization, X-Clarity-Token, MCP-Protocol-Version, Mcp-Method, Mcp-Name, Mcp-Session-Id, Last-Event-ID"
+const exposed = "Mcp-Session-Id, WWW-Authenticate, Retry-After"
+
 export function createEdge(options: EdgeOptions): Edge {
   const { authenticators, telemetry = silentTelemetry } = options
   const gate = createGate(options)
+  const named = new Set((options.allowedOrigins ?? []).map((origin) => origin.toLowerCase()))
   const challenge = authenticators.map((authenticator) => authenticator.challenge).find(Boolean) ?? "Bearer"
 
   function refused(error: ClarityError, request: Request): never {
@@ -83,9 +94,29 @@ export function createEdge(options: EdgeOptions): Edge {
     }
   }
 
+  function corsHeaders(headers: HeaderReader): Readonly<Record<string, string>> {
+    const origin = headers.get("origin")?.toLowerCase()
+    if (origin === undefined || !named.has(origin)) return {}
+    return { "access-control-allow-origin": origin, "access-control-expose-headers": exposed, vary: "Origin" }
+  }
+
   return {
     admit,
     challenge,
+    corsHeaders,
+    preflight(request, env) {
+      const { headers } = httpRequest(request, env)
+      gate(headers, env)
+      const cors = corsHeaders(headers)
+      if (Object.keys(cors).length === 0)
+        return new Response(null, { status: 405, headers: { allow: "POST, GET, DELETE" } })
+      const more = {
+        "access-control-allow-methods": "POST, GET, DELETE",
+        "access-control-allow-headers": allowed,
+        "access-control-max-age": "600",
+      }
+      return new Response(null, { status: 204, headers: { ...cors, ...more } })
+    },
     guard({ maxBodyBytes = 1_048_576 } = {}) {
       return async (c, next) => {
         try {

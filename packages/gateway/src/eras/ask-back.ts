@@ -8,6 +8,7 @@ import {
   type McpRequest,
   type Reply,
 } from "@clarity-runtime/contracts"
+import type { Core } from "../call.ts"
 import { freshId } from "../trace.ts"
 import type { ClientAnswer, Session } from "./sessions.ts"
 
@@ -25,6 +26,7 @@ const maxRounds = 10
  * call's stream, and the call is made again with its answers, as often as it takes (at most 10 rounds).
  */
 export async function* askingBack(
+  core: Core,
   session: Session | undefined,
   request: McpRequest,
   make: (request: McpRequest) => Reply,
@@ -34,16 +36,25 @@ export async function* askingBack(
   for (let round = 0; ; round++) {
     const result = yield* make(next)
     if (!isInputRequired(result)) return result
-    if (session === undefined) throw cannotAsk("it has no session, so it cannot be asked anything")
-    if (round >= maxRounds)
-      throw new ClarityError("upstream_invalid", `the service asked for input more than ${maxRounds} times`)
-    const inputResponses: JsonObject = {}
-    for (const [key, wanted] of Object.entries(isJsonObject(result["inputRequests"]) ? result["inputRequests"] : {})) {
-      const question = questionFor(session, wanted)
-      yield question
-      inputResponses[key] = answerOf(await session.answer(question.id, signal), question.method)
-    }
     const { requestState } = result
+    const inputResponses: JsonObject = {}
+    let answered = false
+    try {
+      if (session === undefined) throw cannotAsk("it has no session, so it cannot be asked anything")
+      if (round >= maxRounds)
+        throw new ClarityError("upstream_invalid", `the service asked for input more than ${maxRounds} times`)
+      for (const [key, wanted] of Object.entries(
+        isJsonObject(result["inputRequests"]) ? result["inputRequests"] : {},
+      )) {
+        const question = questionFor(session, wanted)
+        yield question
+        inputResponses[key] = answerOf(await session.answer(question.id, signal, core.patienceMs), question.method)
+      }
+      answered = true
+    } finally {
+      // Nobody will answer any more: what waits upstream for it is given up, and its turn is free for others.
+      if (!answered) core.parking.abandon(requestState)
+    }
     next = {
       ...request,
       params: { ...request.params, inputResponses, ...(requestState === undefined ? {} : { requestState }) },

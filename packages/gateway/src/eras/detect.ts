@@ -17,5 +17,10 @@ export function eraOf(headers: HeaderReader, method: string, params: JsonObject)
   const meta = params["_meta"]
   if (isJsonObject(meta) && metaKeys.protocolVersion in meta) return "modern"
   if (method === "server/discover" || method === "subscriptions/listen") return "modern"
-  return modern.has(headers.get("mcp-protocol-version") ?? "") ? "modern" : "legacy"
+  return saysModern(headers) ? "modern" : "legacy"
+}
+
+/** The version header names a modern revision. */
+export function saysModern(headers: HeaderReader): boolean {
+  return modern.has(headers.get("mcp-protocol-version") ?? "")
 }

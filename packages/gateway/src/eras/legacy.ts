@@ -180,6 +180,7 @@ async function answerRequest(
   }
   const reply = tracked(
     askingBack(
+      core,
       streams ? session : undefined,
       call.request,
       (asked) => dispatch(core, { ...call, request: asked }),

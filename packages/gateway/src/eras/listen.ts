@@ -28,6 +28,16 @@ export interface Listeners {
   close(): void
 }
 
+interface Wanted {
+  readonly lists: readonly ListKind[]
+  readonly resources: readonly string[]
+}
+
+interface Listener extends Pick<ListenRequest, "principal" | "client" | "view"> {
+  readonly signal: AbortSignal
+  readonly tell: (method: string, body: JsonObject) => void
+}
+
 const filters: readonly (readonly [filter: string, list: ListKind])[] = [
   ["toolsListChanged", "tools"],
   ["promptsListChanged", "prompts"],
@@ -46,6 +56,31 @@ export function createListeners(
   limits: ListenLimits = { total: 1024, perPrincipal: 16 },
 ): Listeners {
   const open = new Map<AbortController, string>()
+
+  /** Subscribes, acknowledges what was accepted, then passes on what comes. A slow service holds up only its own listener. */
+  async function accept(wanted: Wanted, { principal, client, view, signal, tell }: Listener): Promise<void> {
+    // What comes before the acknowledgement is held back: it must be the first message.
+    const changes = follow(signal)
+    const early: JsonObject[] = []
+    let acknowledged = false
+    const updated = (body: JsonObject) =>
+      acknowledged ? tell("notifications/resources/updated", body) : early.push(body)
+    const accepted = await Promise.all(
+      wanted.resources.map((uri) =>
+        watchResource(core, { uri, view, principal, client, signal: signal, updated }).then(
+          () => uri,
+          () => undefined,
+        ),
+      ),
+    )
+    const uris = accepted.filter((uri) => uri !== undefined)
+    const notifications: JsonObject = Object.fromEntries(wanted.lists.map((list) => [filterOf(list), true]))
+    if (uris.length > 0) notifications["resourceSubscriptions"] = uris
+    tell("notifications/subscriptions/acknowledged", { notifications })
+    acknowledged = true
+    for (const body of early) tell("notifications/resources/updated", body)
+    void announce(changes, wanted.lists, view, tell)
+  }
 
   return {
     async open({ id, params, principal, client, view }) {
@@ -71,27 +106,7 @@ export function createListeners(
         channel.close()
       })
 
-      // What comes before the acknowledgement is held back: it must be the first message.
-      const changes = follow(ending.signal)
-      const early: JsonObject[] = []
-      let acknowledged = false
-      const updated = (body: JsonObject) =>
-        acknowledged ? tell("notifications/resources/updated", body) : early.push(body)
-      const accepted = await Promise.all(
-        wanted.resources.map((uri) =>
-          watchResource(core, { uri, view, principal, client, signal: ending.signal, updated }).then(
-            () => uri,
-            () => undefined,
-          ),
-        ),
-      )
-      const uris = accepted.filter((uri) => uri !== undefined)
-      const notifications: JsonObject = Object.fromEntries(wanted.lists.map((list) => [filterOf(list), true]))
-      if (uris.length > 0) notifications["resourceSubscriptions"] = uris
-      tell("notifications/subscriptions/acknowledged", { notifications })
-      acknowledged = true
-      for (const body of early) tell("notifications/resources/updated", body)
-      void announce(changes, wanted.lists, view, tell)
+      void accept(wanted, { principal, client, view, signal: ending.signal, tell })
       return channel.response
     },
     close() {
@@ -116,7 +131,7 @@ function filterOf(list: ListKind): string {
   return filters.find(([, kind]) => kind === list)?.[0] ?? list
 }
 
-function readFilter(params: JsonObject): { lists: ListKind[]; resources: string[] } {
+function readFilter(params: JsonObject): Wanted {
   const filter = params["notifications"]
   if (!isJsonObject(filter))
     throw new ClarityError("invalid_params", "subscriptions/listen needs params.notifications, an object")

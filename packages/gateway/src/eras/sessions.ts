@@ -25,8 +25,11 @@ export interface Session {
   openStream(): EventLog
   findStream(id: string): EventLog | undefined
   notify(method: string, params?: JsonObject): void
-  /** Waits for the client's response to a request of ours. Throws `cancelled` when the signal aborts or the session ends. */
-  answer(id: string, signal: AbortSignal): Promise<ClientAnswer>
+  /**
+   * Waits for the client's response to a request of ours. Throws `cancelled` when the signal aborts or the session
+   * ends, `upstream_timeout` after `patienceMs`.
+   */
+  answer(id: string, signal: AbortSignal, patienceMs: number): Promise<ClientAnswer>
   settle(id: RpcId, answer: ClientAnswer): void
   /** Aborted when the session is over. */
   readonly signal: AbortSignal
@@ -132,15 +135,21 @@ function createSession(
     },
     findStream: (streamId) => (streamId === standing.id ? standing : streams.get(streamId)),
     notify: (method, params) => void standing.send(notificationText(method, params)),
-    answer: (requestId, signal) =>
+    answer: (requestId, signal, patienceMs) =>
       new Promise((resolve, reject) => {
         const give = (settle: () => void) => {
+          clearTimeout(late)
           waiting.delete(requestId)
           signal.removeEventListener("abort", gone)
           over.signal.removeEventListener("abort", gone)
           settle()
         }
         const gone = () => give(() => reject(new ClarityError("cancelled", "the client went away before it answered")))
+        const late = setTimeout(() => {
+          const seconds = Math.round(patienceMs / 1000)
+          give(() => reject(new ClarityError("upstream_timeout", `the client did not answer within ${seconds} s`)))
+        }, patienceMs)
+        late.unref()
         waiting.set(requestId, (answer) => give(() => resolve(answer)))
         signal.addEventListener("abort", gone, { once: true })
         over.signal.addEventListener("abort", gone, { once: true })
