@@ -222,6 +222,40 @@ describe("input requests cross the eras", () => {
   })
 })
 
+describe("a parked call whose client will not answer", () => {
+  const parking = (given: string[]): FakeService => ({
+    namespace: "p",
+    face: { tools: [{ name: "wait", inputSchema: { type: "object" } }] },
+    parks: (state) => state === "handle-1",
+    unpark: (state) => void given.push(state),
+    async *call() {
+      const ask = {
+        method: "elicitation/create",
+        params: { message: "?", requestedSchema: { type: "object", properties: {} } },
+      }
+      return { resultType: "input_required", requestState: "handle-1", inputRequests: { ask } }
+    },
+  })
+
+  it("is given up at once when it cannot be asked", async () => {
+    const given: string[] = []
+    const at = await start([parking(given)])
+    const client = await legacyClient(at)
+    await expect(client.callTool({ name: "p__wait" })).rejects.toThrow(/did not declare/)
+    expect(given).toEqual(["handle-1"])
+    expect(at.policy.settled).toHaveLength(1)
+  })
+
+  it("is given up when its time is over", async () => {
+    const given: string[] = []
+    const at = await start([parking(given)], { patienceMs: 50 })
+    const client = await legacyClient(at, { elicitation: {} })
+    client.setRequestHandler(ElicitRequestSchema, () => new Promise(() => {}))
+    await expect(client.callTool({ name: "p__wait" })).rejects.toThrow(/did not answer/)
+    await expect.poll(() => given).toEqual(["handle-1"])
+  })
+})
+
 describe("hanging up", () => {
   function endless(): { service: FakeService; began: Promise<void> } {
     const began = Promise.withResolvers<void>()
