@@ -167,23 +167,25 @@ describe("modules with a clock and dice, with powers handed in", () => {
     for (const thing of owned.toReversed()) await thing[Symbol.asyncDispose]()
   })
 
+  async function send(method: string, params: object): Promise<Message> {
+    const response = await gateway.fetch(
+      new Request("http://localhost/mcp", {
+        method: "POST",
+        headers: { host: "localhost", "content-type": "application/json", accept: "application/json" },
+        body: JSON.stringify({ jsonrpc: "2.0", id: 1, method, params }),
+      }),
+    )
+    return ((await response.json()) as Message)["result"]
+  }
+
   it.each(scripted.flatMap((name) => casesOf(name).map((example) => ({ name, ...example }))))(
     "$name $fn $args",
     async ({ name, ...example }) => {
-      const body = {
-        jsonrpc: "2.0",
-        id: 1,
-        method: "tools/call",
-        params: { name: `${name}__fn__${example.fn}`, arguments: example.args },
-      }
-      const response = await gateway.fetch(
-        new Request("http://localhost/mcp", {
-          method: "POST",
-          headers: { host: "localhost", "content-type": "application/json", accept: "application/json" },
-          body: JSON.stringify(body),
-        }),
-      )
-      expectOutcome(((await response.json()) as Message)["result"], example)
+      const tool = `${name}__fn__${example.fn}`
+      await expect
+        .poll(async () => (await send("tools/list", {}))["tools"].map((entry: Message) => entry["name"]))
+        .toContain(tool)
+      expectOutcome(await send("tools/call", { name: tool, arguments: example.args }), example)
     },
   )
 })

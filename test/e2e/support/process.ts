@@ -37,9 +37,11 @@ export function startProgram(args: readonly string[], options: { cwd: string; en
     child.once("error", (error) => resolve(error.message))
     child.once("close", (code, signal) => resolve(code ?? signal ?? "unknown"))
   })
+  const { pid } = child
+  if (pid === undefined) throw new Error("the program could not be started")
   return {
     child,
-    pid: child.pid ?? -1,
+    pid,
     stdout: () => said.stdout,
     stderr: () => said.stderr,
     exited,
@@ -58,8 +60,15 @@ export function startProgram(args: readonly string[], options: { cwd: string; en
   }
 }
 
+/** SIGKILL for one process. Anything that is not one process's id is refused: 0 and negative numbers mean many. */
+export function killProcess(pid: number | undefined): void {
+  if (pid === undefined || !Number.isSafeInteger(pid) || pid < 2) throw new Error(`not the id of a process: ${pid}`)
+  process.kill(pid, "SIGKILL")
+}
+
 /** Is there such a process, not counting one that has ended and waits to be collected? */
 export function alive(pid: number): boolean {
+  if (!Number.isSafeInteger(pid) || pid < 2) return false
   try {
     process.kill(pid, 0)
     return !/^State:\s+Z/m.test(readStatus(pid))
