@@ -17,6 +17,8 @@ export interface Guard extends AsyncDisposable {
 const script = `
 trap '' HUP INT TERM
 IFS= read -r cookie || exit 0
+# Anything shorter could be found in the environment of strangers.
+[ "\${#cookie}" -ge 16 ] || exit 0
 groups=' '
 while read -r verb group; do
   [ "$verb" != . ] || exit 0
