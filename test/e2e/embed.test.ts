@@ -73,13 +73,12 @@ describe("a gateway mounted in a Hono app", () => {
     const program = start([inSupport("loaded.mjs"), pathToFileURL(gateway).href])
     expect(await program.exited).toBe(0)
     const loaded = program.stdout().split("\n").filter(Boolean)
-    const packages = new Set(
-      loaded
-        .filter((line) => line.startsWith("file:"))
-        .map((line) => /node_modules\/(?:\.pnpm\/.*\/node_modules\/)?((?:@[^/]+\/)?[^/]+)|packages\/([^/]+)/.exec(line))
-        .map((match) => match?.[1] ?? match?.[2]),
-    )
-    expect([...packages].sort()).toEqual(["contracts", "gateway", "hono", "valibot"])
+    const packages = loaded
+      .filter((line) => line.startsWith("file:"))
+      .map((line) => /node_modules\/(?:\.pnpm\/.*\/node_modules\/)?((?:@[^/]+\/)?[^/]+)|packages\/([^/]+)/.exec(line))
+      .map((match) => match?.[1] ?? match?.[2] ?? "unknown")
+    expect(packages).toContain("gateway")
+    expect(packages.filter((name) => !["contracts", "gateway", "hono", "valibot"].includes(name))).toEqual([])
     expect(loaded.filter((line) => /^node:(?:worker_threads|child_process|https?2?)$/.test(line))).toEqual([])
   })
 
