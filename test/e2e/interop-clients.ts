@@ -26,6 +26,8 @@ export interface Driver extends AsyncDisposable {
   /** What it was asked, in order, as method names. */
   readonly asked: string[]
   tools(): Promise<string[]>
+  /** The tools as they are listed. */
+  listed(): Promise<{ name: string; inputSchema: Message }[]>
   resources(): Promise<string[]>
   templates(): Promise<string[]>
   prompts(): Promise<string[]>
@@ -119,6 +121,7 @@ async function driveLegacy(daemon: Daemon, service: string, way: Way): Promise<D
   return {
     notifications,
     asked,
+    listed: async () => (await client.listTools()).tools,
     tools: async () => (await client.listTools()).tools.map(({ name }) => name),
     resources: async () => (await client.listResources()).resources.map(({ uri }) => uri),
     templates: async () => (await client.listResourceTemplates()).resourceTemplates.map((each) => each.uriTemplate),
@@ -177,6 +180,7 @@ async function driveModern(daemon: Daemon, service: string, way: Way): Promise<D
   return {
     notifications,
     asked,
+    listed: async () => (await client.listTools()).tools,
     tools: async () => (await client.listTools()).tools.map(({ name }) => name),
     resources: async () => (await client.listResources()).resources.map(({ uri }) => uri),
     templates: async () => (await client.listResourceTemplates()).resourceTemplates.map((each) => each.uriTemplate),
