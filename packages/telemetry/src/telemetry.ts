@@ -14,6 +14,7 @@ import { boundedCopy, costOf, type Budget } from "./bounded-copy.ts"
 import { CallCounter, type CallStats } from "./call-stats.ts"
 import { Delivery, type DeliveryState, type TelemetryItem, type TelemetrySink } from "./delivery.ts"
 import { oneLine } from "./one-line.ts"
+import { PackedRing } from "./packed-ring.ts"
 import { Ring } from "./ring.ts"
 import { logBounds, ServiceLogRing, type LogBounds } from "./service-log.ts"
 
@@ -59,8 +60,8 @@ export function createTelemetry(options: TelemetryOptions = {}): RuntimeTelemetr
   const { capacity = 20_000, maxBytes = 16 * 1024 * 1024, includeLifecycle = true, clock = systemClock } = options
   const bounds: LogBounds = { ...logBounds, ...options.log }
   const half = Math.max(1, Math.floor(capacity / 2))
-  const calls = new Ring<Kept>(half, maxBytes / 2)
-  const others = new Ring<Kept>(half, maxBytes / 2)
+  const calls = new PackedRing<Kept>(half, maxBytes / 2)
+  const others = new Ring<RecordedEvent>(half, maxBytes / 2)
   const readers = createBroadcast<RecordedEvent>(unreadEvents)
   const counters = new Map<string, CallCounter>()
   const logs = new Map<string, ServiceLogRing>()
@@ -77,24 +78,25 @@ export function createTelemetry(options: TelemetryOptions = {}): RuntimeTelemetr
     for (const delivery of deliveries) delivery.add(item, bytes)
   }
 
-  function keep(kept: Kept, kind: string, bytes: number): void {
-    seq = kept.seq
-    ;(kind === callKind ? calls : others).push(kept, bytes)
+  function keep(event: RecordedEvent, bytes: number): void {
+    seq = event.seq
+    if (event.kind === callKind) calls.push({ ...event, clean: true })
+    else others.push(event, bytes)
   }
 
   function record(given: TimelineEvent): void {
     if (!includeLifecycle && given?.kind !== callKind) return
     // Calls come by the thousand and few are ever looked at: a small one is cleaned when somebody reads it.
-    const small = readers.readers === 0 && deliveries.length === 0 ? sizeOfSmall(given) : undefined
-    if (small !== undefined) {
-      keep({ seq: seq + 1, at: stamp(), given, event: undefined }, given.kind, small)
+    if (readers.readers === 0 && deliveries.length === 0 && isSmallCall(given)) {
+      const { kind, level, message, serviceId, data } = given
+      calls.push({ seq: ++seq, at: stamp(), kind, level, message, serviceId, data, clean: false })
       count(given)
       return
     }
     const budget: Budget = { bytes: recordBytes - reserve }
     const event = { seq: seq + 1, at: stamp(), ...cleaned(given, budget) }
     const bytes = recordBytes - budget.bytes
-    keep({ seq: event.seq, at: event.at, given, event }, event.kind, bytes)
+    keep(event, bytes)
     count(event)
     readers.publish(event)
     deliver({ event }, bytes)
@@ -112,9 +114,7 @@ export function createTelemetry(options: TelemetryOptions = {}): RuntimeTelemetr
 
   for (const item of options.history ?? []) {
     if ("event" in item) {
-      const { event } = item
-      const kept = { seq: event.seq, at: event.at, given: event, event }
-      if (event.seq > seq) keep(kept, event.kind, Buffer.byteLength(JSON.stringify(event)))
+      if (item.event.seq > seq) keep(item.event, Buffer.byteLength(JSON.stringify(item.event)))
     } else logOf(item.serviceId).restore(item.line)
   }
 
@@ -140,34 +140,38 @@ export function createTelemetry(options: TelemetryOptions = {}): RuntimeTelemetr
   }
 }
 
-/** An event in memory; cleaned at the latest when it is read. */
+/** A call in memory. One that is not clean yet is cleaned when it is read. */
 interface Kept {
   readonly seq: number
   readonly at: string
-  readonly given: TimelineEvent
-  event: RecordedEvent | undefined
+  readonly kind: string
+  readonly level: TimelineEvent["level"]
+  readonly message: string
+  readonly serviceId?: string | undefined
+  readonly data?: TimelineEvent["data"] | undefined
+  readonly clean: boolean
 }
 
-function eventOf(kept: Kept): RecordedEvent {
-  return (kept.event ??= { seq: kept.seq, at: kept.at, ...cleaned(kept.given, { bytes: recordBytes - reserve }) })
+function callOf({ clean, ...kept }: Kept): RecordedEvent {
+  const event = kept as RecordedEvent
+  return clean ? event : { seq: kept.seq, at: kept.at, ...cleaned(event, { bytes: recordBytes - reserve }) }
 }
 
 const smallBytes = 2048
 
-/** About how many bytes a call's record takes if it is flat and small; undefined: it is to be cleaned at once. */
-function sizeOfSmall(given: TimelineEvent): number | undefined {
-  if (given?.kind !== callKind || typeof given.message !== "string" || typeof given.serviceId !== "string")
-    return undefined
-  let bytes = 256 + given.message.length + given.serviceId.length
+/** A call's record that is flat and small can wait to be cleaned; anything else is not what the gateway writes. */
+function isSmallCall(given: TimelineEvent): boolean {
+  if (given?.kind !== callKind || typeof given.message !== "string" || typeof given.serviceId !== "string") return false
+  let bytes = given.message.length + given.serviceId.length
   const { data } = given
   for (const key in data) {
     const value = data[key]
     bytes += key.length + 8
     if (typeof value === "string") bytes += value.length
-    else if (typeof value === "object" && value !== null) return undefined
-    if (bytes > smallBytes) return undefined
+    else if (typeof value !== "number" && typeof value !== "boolean" && value !== undefined) return false
+    if (bytes > smallBytes) return false
   }
-  return bytes
+  return true
 }
 
 /** The event as it is kept, whatever somebody handed in. */
@@ -195,22 +199,22 @@ function cleaned(given: TimelineEvent, budget: Budget): TimelineEvent {
 }
 
 /** Newest first out of both rings, by number. */
-function newestOf(calls: Ring<Kept>, others: Ring<Kept>, query: EventQuery): readonly RecordedEvent[] {
+function newestOf(calls: PackedRing<Kept>, others: Ring<RecordedEvent>, query: EventQuery): readonly RecordedEvent[] {
   const { serviceId, kind = "", before = Number.POSITIVE_INFINITY } = query
   const limit = pageSize(query.limit)
   const page: RecordedEvent[] = []
-  let call = 0
+  let at = 0
   let other = 0
+  let call = calls.newest(at)
   while (page.length < limit) {
-    const left = calls.newest(call)
     const right = others.newest(other)
-    const next = (left?.seq ?? 0) > (right?.seq ?? 0) ? left : right
-    if (next === undefined) break
-    if (next === left) call++
+    if (call === undefined && right === undefined) break
+    const isCall = (call?.seq ?? 0) > (right?.seq ?? 0)
+    const event = isCall ? callOf(call as Kept) : (right as RecordedEvent)
+    if (isCall) call = calls.newest(++at)
     else other++
-    if (next.seq >= before) continue
-    const event = eventOf(next)
-    if (event.kind.startsWith(kind) && (serviceId === undefined || event.serviceId === serviceId)) page.push(event)
+    if (event.seq < before && event.kind.startsWith(kind) && (serviceId === undefined || event.serviceId === serviceId))
+      page.push(event)
   }
   return page
 }
