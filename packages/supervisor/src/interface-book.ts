@@ -36,6 +36,8 @@ export class InterfaceBook {
   /** How the upstream was last reached. */
   protocol: ProtocolVerdict | undefined
   readonly #parts: BookParts
+  /** Resolves when what was learnt last is stored, or could not be. */
+  stored: Promise<void> = Promise.resolve()
   #savedVerdict: ProtocolVerdict | undefined
   #queue: Promise<unknown> = Promise.resolve()
 
@@ -79,6 +81,7 @@ export class InterfaceBook {
     const save = always || changed || !freshVerdict(face.protocol, this.#savedVerdict)
     if (!save) return { introspection, saved: Promise.resolve() }
     const saved = this.#save(face, introspectedAt)
+    this.stored = saved
     this.#parts.writing(saved)
     return { introspection, saved }
   }

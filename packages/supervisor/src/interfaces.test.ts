@@ -41,6 +41,26 @@ describe("interfaces", () => {
     expect(house.view()?.revision).toBe(first.revision)
   })
 
+  test("an operator's start is answered when the interface is stored", async () => {
+    await using house = supervised([stdioManifest({ spec: { autostart: false } })])
+    const storing = Promise.withResolvers<void>()
+    const { storeInterface } = house.registry
+    Object.assign(house.registry, {
+      async storeInterface(...args: Parameters<typeof storeInterface>) {
+        await storing.promise
+        return storeInterface(...args)
+      },
+    })
+    let answered = false
+    const start = house.supervisor.start(house.id).then(() => (answered = true))
+    await house.turn()
+    expect(house.view()?.lifecycle).toBe("RUNNING")
+    expect(answered).toBe(false)
+    storing.resolve()
+    await start
+    expect(house.registry.stored).toHaveLength(1)
+  })
+
   test("introspecting what cannot be asked is unavailable, with the state", async () => {
     await using house = supervised([stdioManifest()])
     await house.supervisor.stop(house.id)

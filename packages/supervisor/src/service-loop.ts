@@ -333,7 +333,7 @@ export class ServiceLoop {
     return this.#serving.acquire(context)
   }
 
-  /** Tries now, whatever the back-off; resolves when running, failed, or not wanted any more. */
+  /** Tries now, whatever the back-off; resolves when running with its interface stored, failed, or not wanted any more. */
   async bringUp(): Promise<void> {
     const { state } = this
     const before = state.failedAttempts
@@ -346,6 +346,7 @@ export class ServiceLoop {
     state.changed()
     const settled = () => state.main?.usable || state.failedAttempts > before || state.wanted.level !== "running"
     await state.waiters.until(() => (settled() ? { value: undefined } : undefined))
+    await state.book.stored
   }
 
   /** Resolves when nothing of it runs any more, or somebody wants it again. */
