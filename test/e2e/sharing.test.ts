@@ -1,6 +1,16 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { manifest, remote, startDaemon, temporaryDirectory, type Daemon } from "./support/daemon.ts"
-import { ask, callTool, failureOf, legacyClient, messagesOf, modernClient, namesOf, send, textOf } from "./support/mcp.ts"
+import {
+  ask,
+  callTool,
+  failureOf,
+  legacyClient,
+  messagesOf,
+  modernClient,
+  namesOf,
+  send,
+  textOf,
+} from "./support/mcp.ts"
 import { serveActor, serveRaw, stage, stdioActor } from "./support/stage.ts"
 
 let daemon: Daemon
@@ -49,7 +59,9 @@ describe("isolation", () => {
 
   it("principal: two sessions of one principal share a process, which is not the service's own", async () => {
     const scene = stage(daemon.workspace, "principal")
-    const { serviceId: id } = await daemon.register(manifest("principal", stdioActor(scene), { isolation: "principal" }))
+    const { serviceId: id } = await daemon.register(
+      manifest("principal", stdioActor(scene), { isolation: "principal" }),
+    )
     const clients = [await legacyClient(daemon.url), await legacyClient(daemon.url)]
     const pids = await Promise.all(clients.map((client) => pidFrom(client, "principal__pid")))
     expect(new Set(pids).size).toBe(1)
@@ -119,7 +131,9 @@ describe.each(["stdio", "remote"])("the limits of a %s service", (kind) => {
     scene.release(...keys)
     for (const result of await Promise.all(calls)) expect(textOf(result)).toContain("released")
     let inFlight = 0
-    const widths = scene.events().map((event) => (inFlight += event.startsWith("start") ? 1 : event.startsWith("end") ? -1 : 0))
+    const widths = scene
+      .events()
+      .map((event) => (inFlight += event.startsWith("start") ? 1 : event.startsWith("end") ? -1 : 0))
     expect(Math.max(...widths)).toBe(2)
     expect(started()).toHaveLength(5)
   })
@@ -255,7 +269,11 @@ describe("upstream paging", () => {
       const page = Number(message.params?.cursor ?? 0)
       const tools = [{ name: `page_${page}`, inputSchema: { type: "object" } }]
       const results: Record<string, object> = {
-        initialize: { protocolVersion: "2025-11-25", capabilities: { tools: {} }, serverInfo: { name: "p", version: "1" } },
+        initialize: {
+          protocolVersion: "2025-11-25",
+          capabilities: { tools: {} },
+          serverInfo: { name: "p", version: "1" },
+        },
         "tools/list": { tools, ...(page < 4 ? { nextCursor: String(page + 1) } : {}) },
       }
       const result = results[message.method ?? ""]
@@ -265,6 +283,8 @@ describe("upstream paging", () => {
     })
     disposables.push(upstream)
     await daemon.register(manifest("paged", remote(upstream.url)))
-    expect(await namesOf(daemon.url, "tools", { path: "/paged" })).toEqual([0, 1, 2, 3, 4].map((page) => `page_${page}`))
+    expect(await namesOf(daemon.url, "tools", { path: "/paged" })).toEqual(
+      [0, 1, 2, 3, 4].map((page) => `page_${page}`),
+    )
   })
 })

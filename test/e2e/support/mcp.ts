@@ -115,7 +115,11 @@ export async function namesOf(
 }
 
 /** The official client of the first line, connected. */
-export async function legacyClient(url: string, path = "", headers: Record<string, string> = {}): Promise<LegacyClient> {
+export async function legacyClient(
+  url: string,
+  path = "",
+  headers: Record<string, string> = {},
+): Promise<LegacyClient> {
   const client = new LegacyClient({ name: "e2e", version: "1" }, { capabilities: {} })
   const transport = new LegacyTransport(new URL(`${url}/mcp${path}`), { requestInit: { headers } })
   await client.connect(transport as Parameters<LegacyClient["connect"]>[0])
