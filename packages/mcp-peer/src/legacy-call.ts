@@ -135,7 +135,7 @@ async function* follow(
         // Questions asked in one breath are put to the client together.
         if (!gathered) {
           gathered = true
-          await new Promise((resolve) => setImmediate(resolve))
+          await parking.breath(signal)
           continue
         }
         const requestState = parking.park(call)
@@ -147,8 +147,10 @@ async function* follow(
           result: { resultType: "input_required", inputRequests: inputRequests(call), requestState },
         }
       }
-      if (event.kind === "question") consider(call, event, context)
-      else if (event.kind !== "notification") return concluded(call, event, context)
+      if (event.kind === "question") {
+        consider(call, event, context)
+        gathered = false
+      } else if (event.kind !== "notification") return concluded(call, event, context)
       else if (event.method === "notifications/cancelled") withdraw(call, event.params["requestId"])
       else {
         const notification = forCaller(event, context, token)

@@ -129,6 +129,18 @@ describe("a parked call", () => {
     expect(pipe.sent.some(({ method }) => method === "notifications/cancelled")).toBe(false)
   })
 
+  test("puts questions together that were asked in one breath and arrived in pieces", async () => {
+    const { peer } = await byHand(async (_message, end) => {
+      for (const id of ["one", "two", "three"]) {
+        await end.send(ask(id))
+        for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve))
+      }
+      return undefined
+    })
+    const { result } = await finish(peer, toolCall("a"), contextFor(modernClient))
+    expect(keysOf(result)).toHaveLength(3)
+  })
+
   test("keeps what came meanwhile, bounded, and gives it under the new progress token", async () => {
     const { peer, pipe } = await byHand(async ({ id }, end) => {
       await end.send(ask("one"))

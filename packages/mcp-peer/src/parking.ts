@@ -1,15 +1,18 @@
 import { randomBytes } from "node:crypto"
-import { ClarityError, type CallContext, type Clock, type McpRequest } from "@clarity-runtime/contracts"
+import { ClarityError, systemClock, type CallContext, type Clock, type McpRequest } from "@clarity-runtime/contracts"
 import type { LegacyCall } from "./legacy-call.ts"
 
 const prefix = "park_"
 const expiryMs = 10 * 60 * 1000
+const breathMs = 25
 
 /**
  * Upstream calls that wait for an answer of their caller. Handles are unguessable, bound to the principal and what was
  * called, and good for one use; who does not come back within ten minutes has given up.
  */
 export interface Parking extends AsyncDisposable {
+  /** As long as a question may lag behind another that was sent along with it: in chunks of its own, to a busy process. */
+  breath(signal: AbortSignal): Promise<void>
   /** The handle; undefined when there is no place left. */
   park(call: LegacyCall): string | undefined
   /** The call behind a handle, once. Throws `invalid_params`. */
@@ -44,6 +47,12 @@ export function createParking(clock: Clock, max = 64): Parking {
   }
 
   return {
+    async breath(signal) {
+      // Real time whatever the clock: this is about when bytes arrive.
+      await systemClock.sleep(breathMs, signal)
+      // What has arrived while this process was busy is read before this goes on.
+      await new Promise((resolve) => setImmediate(resolve))
+    },
     park(call) {
       if (parked.size >= max) return undefined
       const state = `${prefix}${randomBytes(24).toString("base64url")}`
