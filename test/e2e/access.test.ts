@@ -166,7 +166,7 @@ describe("provisioning", () => {
     "runtime__delete_auth_secret",
   ]
 
-  it("is off unless somebody switched it on: tools are not there, secrets are not written", async () => {
+  it("breakages 5 and 8: is off unless somebody switched it on; tools are not there, secrets are not written", async () => {
     const daemon = await start({})
     const names = await namesOf(daemon.url)
     for (const name of gated) {
@@ -246,7 +246,7 @@ describe("provisioning", () => {
 })
 
 describe("CLARITY_REMOTE_ALLOWED_HOSTS", () => {
-  it("holds at registration, and at a call after a redirect", async () => {
+  it("breakage 11: holds at registration, and after a redirect", async () => {
     const daemon = await start({ env: { CLARITY_REMOTE_ALLOWED_HOSTS: "127.0.0.1" } })
     const upstream = await serveActor(stage(daemon.workspace, "allowed"))
     disposables.push(upstream)
@@ -266,7 +266,7 @@ describe("secrets", () => {
   const canary = "s3cret-CANARY-91ab"
   const workspace = temporaryDirectory()
 
-  it("reach the upstream or child they are meant for, and nobody else hears of them", async () => {
+  it("breakages 9, 10 and 13: reach the upstream or child they are meant for, and nobody else hears of them", async () => {
     const outside = join(workspace, "outside.txt")
     mkdirSync(join(workspace, ".clarity", "secrets"), { recursive: true, mode: 0o700 })
     writeFileSync(outside, `${canary}-outside`)

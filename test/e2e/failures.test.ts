@@ -84,7 +84,7 @@ describe("a stdio service that crashes at every start", () => {
     expect(textOf(await callTool(second.url, "crashing__echo", { text: "well" }))).toBe("well")
   })
 
-  it("is not made to crash by callers: wrong arguments count against nobody", async () => {
+  it("breakage 25: is not brought down by callers; wrong arguments count against nobody", async () => {
     const { serviceId: id } = await daemon.register(manifest("patient", stdioActor(stage(daemon.workspace, "patient"))))
     for (let i = 0; i < 12; i++) {
       expect((await callTool(daemon.url, "patient__fails"))["isError"]).toBe(true)

@@ -161,7 +161,7 @@ describe.each(Object.keys(kinds))("the life of a %s service", (name) => {
 })
 
 describe("removing with cleanup", () => {
-  it("never deletes a file outside the build folder", async () => {
+  it("breakage 5: never deletes a file outside the build folder", async () => {
     const path = join(daemon.workspace, "precious.wasm")
     writeFileSync(path, "a plain text of somebody's")
     const { serviceId } = await daemon.register(manifest("precious", wasm(path)))

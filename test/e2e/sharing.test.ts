@@ -160,7 +160,7 @@ describe.each(["stdio", "remote"])("the limits of a %s service", (kind) => {
 })
 
 describe("names", () => {
-  it("of twins stay apart: each is listed and reached, and reserved names are not given away", async () => {
+  it("breakage 17: of twins stay apart; each is listed and reached, and reserved names are not given away", async () => {
     const twins = ["Same-Name", "same_name", "runtime", "clarity"]
     const scenes = twins.map((name, index) => stage(daemon.workspace, `twin-${index}-${name}`))
     const services = []
@@ -262,7 +262,7 @@ describe("a change of an upstream's tools", () => {
 })
 
 describe("upstream paging", () => {
-  it("is followed to its end", async () => {
+  it("breakage 14: is followed to its end", async () => {
     const upstream = await serveRaw((_request, response, body) => {
       const message = JSON.parse(body || "{}") as { id?: number; method?: string; params?: { cursor?: string } }
       if (message.id === undefined) return void response.writeHead(202).end()

@@ -77,7 +77,7 @@ describe("modules of the compiler, through the daemon", () => {
       expectOutcome(await callTool(daemon.url, `${name}__fn__${example.fn}`, args), example)
     })
 
-    it("offers what its source exports and no other function", () => {
+    it("breakage 19: offers what its source exports and no other function", () => {
       const source = readFileSync(fixture(`${name}.clarity`), "utf8")
       const exported = [...source.matchAll(/^export .*?function (\w+)/gm)].map(([, fn]) => `fn__${fn}`)
       const offered = tools.map((tool) => tool["name"])
@@ -85,7 +85,7 @@ describe("modules of the compiler, through the daemon", () => {
     })
   })
 
-  it("refuses arguments that the schema does not allow, and nothing is run", async () => {
+  it("breakage 20: refuses arguments that the schema does not allow; types are never guessed", async () => {
     for (const args of [{}, { a: 1 }, { a: 1, b: "x" }, { a: 1, b: 2, c: 3 }, { a: 1.5, b: 1 }, { a: null, b: 1 }]) {
       const result = await callTool(daemon.url, "canary__fn__plus", args)
       expect(result["isError"]).toBe(true)
@@ -118,7 +118,7 @@ describe("modules of the compiler, through the daemon", () => {
   })
 
   it.each(readdirSync(fixture("hostile")).filter((name) => name.endsWith(".wasm")))(
-    "refuses or contains hostile/%s",
+    "breakage 22: refuses or contains hostile/%s",
     async (file) => {
       const name = file.replace(".wasm", "")
       const pid = (await daemon.client.status({})).runtime.pid

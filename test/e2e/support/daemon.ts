@@ -33,8 +33,11 @@ export interface Daemon extends AsyncDisposable {
 
 export const daemonMain = inRoot("apps/daemon/src/main.ts")
 
-export function temporaryDirectory(name = "clarity-e2e-"): string {
-  return realpathSync(mkdtempSync(join(tmpdir(), name)))
+/** Gone when this process ends. */
+export function temporaryDirectory(): string {
+  const directory = realpathSync(mkdtempSync(join(tmpdir(), "clarity-e2e-")))
+  process.once("exit", () => rmSync(directory, { recursive: true, force: true }))
+  return directory
 }
 
 /** Starts the program without waiting for anything: for what must fail. */
