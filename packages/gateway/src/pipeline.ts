@@ -5,6 +5,7 @@ import {
   isInputRequired,
   type Admission,
   type CallContext,
+  type McpNotification,
   type McpResult,
   type Permit,
   type Reply,
@@ -30,7 +31,8 @@ export async function* pipeline(core: Core, call: Call): Reply {
   let permit: Permit | undefined
   let parked = false
   try {
-    permit = route.resumed?.permit ?? (await admit(core, route, call.signal))
+    const admitted = route.resumed?.permit ?? admit(core, route, call.signal)
+    permit = admitted instanceof Promise ? await admitted : admitted
     if (route.resumed) await permit.resume(call.signal)
     const { id, principal, client, session, trace, depth } = call
     const limit = deadline(call, permit.limits.totalMs, route.service)
@@ -51,7 +53,10 @@ export async function* pipeline(core: Core, call: Call): Reply {
       for (let again = false; result === undefined; again = true) {
         lease ??= await core.source.acquire(route.service.id, context)
         try {
-          result = yield* relay(lease.backend.call(route.request, context), limit, route.uris)
+          const reply = lease.backend.call(route.request, context)
+          // Most replies are one step: only the others need somebody to hand their steps on.
+          const first = await firstOf(reply, limit)
+          result = first.done ? first.value : yield* relay(reply, first.value, limit, route.uris)
         } catch (thrown) {
           if (!isLost(thrown, route)) throw thrown
           lease.release("broken")
@@ -101,10 +106,19 @@ function admit(core: Core, route: Route, signal: AbortSignal): Permit | Promise<
   return admission instanceof Promise ? admission.then(decide) : decide(admission)
 }
 
+async function firstOf(reply: Reply, limit: Deadline): Promise<IteratorResult<McpNotification, McpResult>> {
+  try {
+    return await reply.next()
+  } catch (error) {
+    throw limit.signal.aborted ? abortError(limit.signal) : error
+  }
+}
+
 /** Hands a backend's reply on. A caller that hangs up aborts the work first: `return()` alone waits behind a pending `next()`. */
-async function* relay(reply: Reply, limit: Deadline, uris: UriMap): Reply {
+async function* relay(reply: Reply, first: McpNotification, limit: Deadline, uris: UriMap): Reply {
   let finished = false
   try {
+    yield exposeNotification(first, uris)
     for (;;) {
       const step = await reply.next()
       finished = step.done === true

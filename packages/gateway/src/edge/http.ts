@@ -18,21 +18,56 @@ export interface HttpRequest {
 }
 
 export function httpRequest(request: Request, env: NodeBindings | undefined): HttpRequest {
-  const { incoming, outgoing } = env ?? {}
-  const direct =
-    incoming?.headers !== undefined && typeof incoming.on === "function" && incoming.readableDidRead === false
-  return {
-    method: request.method,
-    headers: incoming?.headers === undefined ? request.headers : new IncomingHeaders(incoming.headers),
-    onClose(listener) {
-      if (outgoing !== undefined) outgoing.once("close", listener)
-      else request.signal.addEventListener("abort", listener, { once: true })
-    },
-    body(maxBytes) {
-      const declared = Number(this.headers.get("content-length") ?? 0)
-      if (declared > maxBytes) return Promise.reject(tooLarge(maxBytes))
-      return direct ? readIncoming(incoming, maxBytes) : readStream(request, maxBytes)
-    },
+  const incoming = env?.incoming
+  return incoming?.headers === undefined ? new WebRequest(request) : new NodeRequest(request, incoming, env?.outgoing)
+}
+
+class NodeRequest implements HttpRequest {
+  readonly method: string
+  readonly headers: HeaderReader
+  readonly #request: Request
+  readonly #incoming: IncomingMessage
+  readonly #outgoing: ServerResponse | undefined
+
+  constructor(request: Request, incoming: IncomingMessage, outgoing: ServerResponse | undefined) {
+    this.method = request.method
+    this.headers = new IncomingHeaders(incoming.headers)
+    this.#request = request
+    this.#incoming = incoming
+    this.#outgoing = outgoing
+  }
+
+  onClose(listener: () => void): void {
+    if (this.#outgoing !== undefined) this.#outgoing.once("close", listener)
+    else this.#request.signal.addEventListener("abort", listener, { once: true })
+  }
+
+  body(maxBytes: number): Promise<Buffer> {
+    if (Number(this.headers.get("content-length") ?? 0) > maxBytes) return Promise.reject(tooLarge(maxBytes))
+    // Somebody before us has read the body; what the adaptor kept of it is all there is.
+    if (this.#incoming.readableDidRead) return readStream(this.#request, maxBytes)
+    return readIncoming(this.#incoming, maxBytes)
+  }
+}
+
+class WebRequest implements HttpRequest {
+  readonly method: string
+  readonly headers: HeaderReader
+  readonly #request: Request
+
+  constructor(request: Request) {
+    this.method = request.method
+    this.headers = request.headers
+    this.#request = request
+  }
+
+  onClose(listener: () => void): void {
+    this.#request.signal.addEventListener("abort", listener, { once: true })
+  }
+
+  body(maxBytes: number): Promise<Buffer> {
+    if (Number(this.headers.get("content-length") ?? 0) > maxBytes) return Promise.reject(tooLarge(maxBytes))
+    return readStream(this.#request, maxBytes)
   }
 }
 

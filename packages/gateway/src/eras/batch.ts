@@ -27,7 +27,12 @@ export async function answerBatch(
   if (messages.length === 0 || messages.length > maxBatch)
     throw new ClarityError("invalid_request", `a batch must have 1 to ${maxBatch} messages`)
   const headers = { get: (name: string) => (name === "accept" ? null : http.headers.get(name)) }
-  const plain: HttpRequest = { ...http, headers }
+  const plain: HttpRequest = {
+    method: http.method,
+    headers,
+    onClose: (listener) => http.onClose(listener),
+    body: (maxBytes) => http.body(maxBytes),
+  }
   const answers = await Promise.all(messages.map((value) => answerOne(core, sessions, value, { ...rest, http: plain })))
   const texts = answers.filter((text) => text !== "")
   return texts.length === 0 ? new Response(null, { status: 202 }) : jsonResponse(`[${texts.join(",")}]`)

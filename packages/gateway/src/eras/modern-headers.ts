@@ -19,7 +19,7 @@ export function checkStandardHeaders(headers: HeaderReader, method: string, para
  * are, integers and booleans in their one spelling, absent or null arguments without a header.
  */
 export function checkParameterHeaders(headers: HeaderReader, tool: Tool, args: unknown): void {
-  for (const { header, path } of headerParameters(tool["inputSchema"])) {
+  for (const { header, path } of parametersOf(tool)) {
     const value = path.reduce<unknown>((inner, key) => (isJsonObject(inner) ? inner[key] : undefined), args)
     const name = `Mcp-Param-${header}`
     if (value === undefined || value === null) {
@@ -34,6 +34,14 @@ export function checkParameterHeaders(headers: HeaderReader, tool: Tool, args: u
       compare(headers, name, JSON.stringify(value))
     }
   }
+}
+
+const known = new WeakMap<Tool, readonly HeaderParameter[]>()
+
+function parametersOf(tool: Tool): readonly HeaderParameter[] {
+  let parameters = known.get(tool)
+  if (parameters === undefined) known.set(tool, (parameters = headerParameters(tool["inputSchema"])))
+  return parameters
 }
 
 export interface HeaderParameter {
