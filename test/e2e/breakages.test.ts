@@ -4,6 +4,7 @@
 import { copyFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import "./support/clean-up.ts"
 import { manifest, startDaemon, temporaryDirectory, wasm, type Daemon } from "./support/daemon.ts"
 import { ask, callTool, namesOf, textOf, type Message } from "./support/mcp.ts"
 import { inRoot } from "./support/process.ts"

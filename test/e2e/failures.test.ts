@@ -1,5 +1,6 @@
 import { equal } from "node:assert/strict"
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest"
+import "./support/clean-up.ts"
 import { manifest, remote, startDaemon, temporaryDirectory, type Daemon } from "./support/daemon.ts"
 import { callTool, failureOf, namesOf, textOf } from "./support/mcp.ts"
 import { alive, killProcess } from "./support/process.ts"

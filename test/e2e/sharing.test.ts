@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import "./support/clean-up.ts"
 import { manifest, remote, startDaemon, temporaryDirectory, type Daemon } from "./support/daemon.ts"
 import {
   ask,

@@ -33,20 +33,33 @@ export interface Daemon extends AsyncDisposable {
 
 export const daemonMain = inRoot("apps/daemon/src/main.ts")
 
-/** Gone when this process ends. */
+/** Programs that have not ended; a test that failed half-way leaves its daemon here. */
+const running = new Set<Program>()
+const directories = new Set<string>()
+
 export function temporaryDirectory(): string {
   const directory = realpathSync(mkdtempSync(join(tmpdir(), "clarity-e2e-")))
-  process.once("exit", () => rmSync(directory, { recursive: true, force: true }))
+  directories.add(directory)
   return directory
+}
+
+/** Ends every daemon that is still there, and removes every temporary directory. */
+export async function cleanUp(): Promise<void> {
+  for (const program of running) program.child.kill()
+  await Promise.all([...running].map((program) => program.exited))
+  for (const directory of directories) rmSync(directory, { recursive: true, force: true })
 }
 
 /** Starts the program without waiting for anything: for what must fail. */
 export function launchDaemon(options: DaemonOptions & { workspace: string }): Program {
   const { workspace, args = [], env } = options
-  return startProgram([daemonMain, "--port", "0", "--workspace", workspace, ...args], {
+  const program = startProgram([daemonMain, "--port", "0", "--workspace", workspace, ...args], {
     cwd: workspace,
     ...(env ? { env } : {}),
   })
+  running.add(program)
+  void program.exited.then(() => running.delete(program))
+  return program
 }
 
 export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> {
