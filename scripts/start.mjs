@@ -24,6 +24,7 @@ const daemon = spawn(
   },
 )
 const forget = () => rmSync(folder, { recursive: true, force: true })
+process.stdout.on("error", () => daemon.kill()) // nobody reads any more: the terminal is gone
 let told = false
 daemon.stdout.on("data", (chunk) => {
   process.stdout.write(chunk)
