@@ -3,7 +3,9 @@ import { Client as LegacyClient } from "@modelcontextprotocol/sdk/client/index.j
 import { StreamableHTTPClientTransport as LegacyTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js"
 import { ElicitRequestSchema } from "@modelcontextprotocol/sdk/types.js"
 import { afterEach, describe, expect, it } from "vitest"
-import { messages, modern, served, type FakeService, type Served } from "../test-support/served.ts"
+import type { ServiceView } from "@clarity-runtime/contracts"
+import { fake, messages, modern, served, type FakeService, type Served } from "../test-support/served.ts"
+import { fixedSource } from "./sources/fixed-source.ts"
 
 const open: AsyncDisposable[] = []
 afterEach(async () => {
@@ -82,6 +84,24 @@ describe("one endpoint, both eras", () => {
       })
     }
     expect((await at.post({ jsonrpc: "2.0", id: 1, method: "ping" }, {}, "/nobody")).status).toBe(404)
+  })
+
+  it("lets a call wait for a service that has never been up", async () => {
+    const made = fake(echo)
+    const inner = fixedSource([made])
+    const [view] = inner.snapshot().services
+    const { interface: _none, ...unknown } = view as ServiceView
+    const source = {
+      ...inner,
+      snapshot: () => ({ generation: 1, services: [{ ...unknown, lifecycle: "STARTING" as const, stale: true }] }),
+    }
+    const at = await start([], { source })
+    const [answer] = await messages(
+      await modern(at, "tools/call", { name: "echo__say", arguments: { text: "in time" } }),
+    )
+    expect(answer?.["result"]).toMatchObject({ content: [{ text: "in time" }] })
+    const [none] = await messages(await modern(at, "tools/call", { name: "other__say" }))
+    expect(none?.["error"]).toMatchObject({ code: -32602 })
   })
 
   it("answers one step as JSON and more as a stream", async () => {

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs"
 import {
   asClarityError,
   ClarityError,
@@ -68,7 +69,13 @@ export interface Gateway extends Caller, AsyncDisposable {
   drain(): void
 }
 
-const defaultInfo = { name: "clarity-runtime", version: "0.10.0", title: "Clarity Runtime" }
+/** Who an embedded gateway says it is: this package, as it was published. */
+function ownInfo(): NonNullable<GatewayOptions["info"]> {
+  const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as {
+    version: string
+  }
+  return { name: "clarity-runtime", version, title: "Clarity Runtime" }
+}
 
 /** Creates a gateway. It follows its source from now until it is disposed. */
 export function createGateway(options: GatewayOptions): Gateway {
@@ -93,7 +100,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       now: () => clock.now(),
       ...(options.stateKey ? { key: options.stateKey } : {}),
     }),
-    info: options.info ?? defaultInfo,
+    info: options.info ?? ownInfo(),
     pageSize: options.pageSize ?? 1000,
     patienceMs,
   }

@@ -137,13 +137,15 @@ function text(params: JsonObject, key: string, method: string): string {
 }
 
 /**
- * A tool of a stopped or quarantined service is not listed, yet a call to it is routed: its source says by name what
- * state the service is in, where "unknown" would send its caller looking for a mistake.
+ * Tools that are not listed although their service is known: those of a stopped or quarantined one, whose source says
+ * by name what state it is in where "unknown" would send the caller looking for a mistake; and any of a service that
+ * has never been up, for which the call waits.
  */
 function findAway(core: Core, view: CatalogView, name: string): { service: ServiceView; name: string } | undefined {
   const prefix = view.namespace ?? name.slice(0, Math.max(0, name.indexOf("__")))
   const service = core.source.snapshot().services.find((candidate) => candidate.namespace === prefix)
-  if (service === undefined || service.listed) return undefined
+  if (service === undefined) return undefined
   const own = view.namespace === undefined ? name.slice(prefix.length + 2) : name
+  if (service.listed) return service.interface === undefined && own !== "" ? { service, name: own } : undefined
   return service.interface?.tools.some((tool) => tool.name === own) === true ? { service, name: own } : undefined
 }

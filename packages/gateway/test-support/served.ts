@@ -3,14 +3,12 @@ import {
   ClarityError,
   type Backend,
   type CallContext,
-  type Change,
   type Interface,
   type McpRequest,
   type Permit,
   type Policy,
   type Principal,
   type Reply,
-  type RecordedEvent,
   type ServiceManifest,
   type TimelineEvent,
 } from "@clarity-runtime/contracts"
@@ -201,5 +199,3 @@ export async function messages(response: Response): Promise<Record<string, any>[
     .filter((line) => line.startsWith("data: "))
     .map((line) => JSON.parse(line.slice(6)))
 }
-
-export type { Change, RecordedEvent }

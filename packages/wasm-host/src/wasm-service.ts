@@ -1,4 +1,5 @@
 import {
+  abortError,
   ClarityError,
   isJsonObject,
   limitsOf,
@@ -109,7 +110,11 @@ export function createWasmService(
   }
 
   return {
-    describe: async () => offer.face,
+    async describe(signal) {
+      if (signal.aborted) throw abortError(signal)
+      if (!open) throw new ClarityError("unavailable", "the service was stopped")
+      return offer.face
+    },
 
     async *call(request: McpRequest, context: CallContext): Reply {
       if (!open) throw new ClarityError("unavailable", "the service was stopped")

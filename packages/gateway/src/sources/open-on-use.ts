@@ -135,7 +135,7 @@ export function openOnUse(options: OpenOnUseOptions): BackendSource & AsyncDispo
         slot.opening = undefined
         slot.view = { ...slot.view, lifecycle: "CRASHED", health: "UNREACHABLE", reason: change.reason, stale: true }
         publish()
-        await backend[Symbol.asyncDispose]()
+        return void (await backend[Symbol.asyncDispose]())
       } else if (change.kind === "lists") {
         const face = await backend.describe(closing.signal)
         slot.view = { ...slot.view, interface: face, revision: interfaceRevision(face) }
