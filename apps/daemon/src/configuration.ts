@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs"
 import { join, resolve } from "node:path"
-import { ClarityError, validate } from "@clarity-runtime/contracts"
+import { ClarityError, said, validate } from "@clarity-runtime/contracts"
 import * as v from "valibot"
 
 const port = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65_535))
@@ -10,13 +10,15 @@ const names = v.pipe(v.array(v.pipe(v.string(), v.minLength(1), v.maxLength(253)
 /** `.clarity/clarityd.json`; `schemas/clarityd.schema.json` is generated from it. Secrets do not belong in it. */
 export const configurationFileSchema = v.strictObject({
   $schema: v.optional(v.string()),
-  /** Address to listen on. Default: both loopback addresses. */
-  host: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(253))),
+  host: v.optional(
+    said(
+      "Address to listen on. Default: both loopback addresses.",
+      v.pipe(v.string(), v.minLength(1), v.maxLength(253)),
+    ),
+  ),
   port: v.optional(port),
-  /** Host names, beside the loopback ones, that requests may be addressed to. */
-  allowedHosts: v.optional(names),
-  /** Origins of web pages that may call. */
-  allowedOrigins: v.optional(names),
+  allowedHosts: v.optional(said("Host names, beside the loopback ones, that requests may be addressed to.", names)),
+  allowedOrigins: v.optional(said("Origins of web pages that may call.", names)),
   remote: v.optional(
     v.strictObject({
       allowedHosts: v.optional(names),
@@ -37,8 +39,7 @@ export const configurationFileSchema = v.strictObject({
       memoryBudgetMb: v.optional(v.pipe(v.number(), v.integer(), v.minValue(64), v.maxValue(1_048_576))),
     }),
   ),
-  /** Let MCP clients register services and write secrets. */
-  provisioning: v.optional(v.boolean()),
+  provisioning: v.optional(said("Let MCP clients register services and write secrets.", v.boolean())),
   auditIncludeLifecycle: v.optional(v.boolean()),
 })
 

@@ -5,6 +5,11 @@ import * as v from "valibot"
  * `schemas/mcp-service-v1.schema.json` come from it. Unknown keys are refused, so a typing mistake is told, not ignored.
  */
 
+/** A schema with the words that its readers find in the JSON Schema and in their editor. */
+export function said<S extends v.GenericSchema>(words: string, schema: S) {
+  return v.pipe(schema, v.description(words))
+}
+
 const text = (max: number) => v.pipe(v.string(), v.minLength(1), v.maxLength(max))
 const count = (min: number, max: number) => v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max))
 const noNul = v.regex(/^[^\0]*$/, "must not contain NUL")
@@ -22,14 +27,15 @@ const environmentEntry = v.union([
 const environment = v.pipe(v.array(environmentEntry), v.maxLength(256))
 
 const limitEntries = {
-  /** Milliseconds a call may take without a sign of life. */
-  timeoutMs: v.optional(count(1, 3_600_000)),
-  /** Tools that may be listed and called, by the service's own names; absent: all. */
-  allowedTools: v.optional(v.pipe(v.array(text(128)), v.maxLength(2048))),
-  /** Bytes of one request and of one answer. */
-  maxPayloadBytes: v.optional(count(1024, 67_108_864)),
-  /** Calls in flight at the service; more wait their turn. */
-  maxConcurrency: v.optional(count(1, 1024)),
+  timeoutMs: v.optional(said("Milliseconds a call may take without a sign of life.", count(1, 3_600_000))),
+  allowedTools: v.optional(
+    said(
+      "Tools that may be listed and called, by the service's own names; absent: all.",
+      v.pipe(v.array(text(128)), v.maxLength(2048)),
+    ),
+  ),
+  maxPayloadBytes: v.optional(said("Bytes of one request and of one answer.", count(1024, 67_108_864))),
+  maxConcurrency: v.optional(said("Calls in flight at the service; more wait their turn.", count(1, 1024))),
 }
 
 export const localWasmOrigin = v.strictObject({
@@ -42,8 +48,7 @@ export const localWasmOrigin = v.strictObject({
 
 export const localStdioOrigin = v.strictObject({
   type: v.literal("local_stdio"),
-  /** Program to run: a name looked up on PATH or a path. Never a shell line. */
-  command: path,
+  command: said("Program to run: a name looked up on PATH or a path. Never a shell line.", path),
   args: v.optional(v.pipe(v.array(v.pipe(v.string(), v.maxLength(32_768), noNul)), v.maxLength(512))),
   env: v.optional(environment),
   cwd: v.optional(path),
@@ -61,8 +66,10 @@ export const originSchema = v.variant("type", [localWasmOrigin, localStdioOrigin
 
 const restartPolicy = v.strictObject({
   mode: v.picklist(["never", "on-failure", "always"]),
-  /** Failures inside the window after which the service is quarantined; 0 switches quarantine off. */
-  maxRestarts: count(0, 1000),
+  maxRestarts: said(
+    "Failures inside the window after which the service is quarantined; 0 switches quarantine off.",
+    count(0, 1000),
+  ),
   windowSeconds: count(1, 86_400),
 })
 
@@ -93,29 +100,49 @@ const metadata = v.strictObject({
 
 const spec = v.strictObject({
   origin: originSchema,
-  /** The service should be running. */
-  enabled: v.optional(v.boolean(), true),
-  /** Start with the daemon; otherwise only when a person starts it. */
-  autostart: v.optional(v.boolean(), true),
+  enabled: v.optional(said("The service should be running.", v.boolean()), true),
+  autostart: v.optional(said("Start with the daemon; otherwise only when a person starts it.", v.boolean()), true),
   restartPolicy: v.optional(restartPolicy, { mode: "on-failure", maxRestarts: 5, windowSeconds: 60 }),
   policyRef: v.optional(text(256), "default"),
   toolNamespace: v.optional(text(64)),
-  /** `eager`: running as soon as it is wanted. `lazy`: started by its first call, stopped when idle. */
-  start: v.optional(v.picklist(["eager", "lazy"]), "eager"),
-  /** Who shares one upstream process or session: everybody, each principal, or each client session. */
-  isolation: v.optional(v.picklist(["shared", "principal", "session"]), "shared"),
-  /** The protocol era spoken upstream: probe, one of the two, or the caller's own where the upstream has both. */
-  era: v.optional(v.picklist(["match", "auto", "legacy", "modern"]), "match"),
-  /** When the names of this service carry its namespace on the common endpoint. */
-  prefix: v.optional(v.picklist(["always", "on-collision"]), "always"),
+  start: v.optional(
+    said(
+      "'eager': running as soon as it is wanted. 'lazy': started by its first call, stopped when idle.",
+      v.picklist(["eager", "lazy"]),
+    ),
+    "eager",
+  ),
+  isolation: v.optional(
+    said(
+      "Who shares one upstream process or session: everybody, each principal, or each client session.",
+      v.picklist(["shared", "principal", "session"]),
+    ),
+    "shared",
+  ),
+  era: v.optional(
+    said(
+      "The protocol era spoken upstream: probe, one of the two, or the caller's own where the upstream has both.",
+      v.picklist(["match", "auto", "legacy", "modern"]),
+    ),
+    "match",
+  ),
+  prefix: v.optional(
+    said(
+      "When the names of this service carry its namespace on the common endpoint.",
+      v.picklist(["always", "on-collision"]),
+    ),
+    "always",
+  ),
   limits: v.optional(v.strictObject(limitEntries)),
-  /** When an instance is replaced or stopped between calls. */
   recycle: v.optional(
-    v.strictObject({
-      idleSeconds: v.optional(count(1, 604_800)),
-      maxAgeSeconds: v.optional(count(1, 2_592_000)),
-      maxMemoryMb: v.optional(count(16, 1_048_576)),
-    }),
+    said(
+      "When an instance is replaced or stopped between calls.",
+      v.strictObject({
+        idleSeconds: v.optional(count(1, 604_800)),
+        maxAgeSeconds: v.optional(count(1, 2_592_000)),
+        maxMemoryMb: v.optional(count(16, 1_048_576)),
+      }),
+    ),
   ),
 })
 
