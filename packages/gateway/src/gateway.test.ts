@@ -3,8 +3,8 @@ import { Client as LegacyClient } from "@modelcontextprotocol/sdk/client/index.j
 import { StreamableHTTPClientTransport as LegacyTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js"
 import { ElicitRequestSchema } from "@modelcontextprotocol/sdk/types.js"
 import { afterEach, describe, expect, it } from "vitest"
-import type { ServiceView } from "@clarity-runtime/contracts"
-import { fake, messages, modern, served, type FakeService, type Served } from "../test-support/served.ts"
+import { ClarityError, type BackendSource, type Policy, type ServiceView } from "@clarity-runtime/contracts"
+import { fake, messages, modern, openPolicy, served, type FakeService, type Served } from "../test-support/served.ts"
 import { fixedSource } from "./sources/fixed-source.ts"
 
 const open: AsyncDisposable[] = []
@@ -273,6 +273,49 @@ describe("a parked call whose client will not answer", () => {
     client.setRequestHandler(ElicitRequestSchema, () => new Promise(() => {}))
     await expect(client.callTool({ name: "p__wait" })).rejects.toThrow(/did not answer/)
     await expect.poll(() => given).toEqual(["handle-1"])
+  })
+})
+
+describe("a parked call that is answered when there is no place for it", () => {
+  it("is over, upstream as well, and its backend is given back", async () => {
+    const given: string[] = []
+    let leases = 0
+    const policy = openPolicy()
+    const inner = fixedSource([
+      fake({
+        namespace: "p",
+        face: { tools: [{ name: "wait", inputSchema: { type: "object" } }] },
+        parks: (state) => state === "handle-1",
+        unpark: (state) => void given.push(state),
+        async *call() {
+          return { resultType: "input_required", requestState: "handle-1", inputRequests: {} }
+        },
+      }),
+    ])
+    const at = await start([], {
+      source: {
+        ...inner,
+        async acquire(...asked: Parameters<BackendSource["acquire"]>) {
+          const { backend } = await inner.acquire(...asked)
+          leases++
+          return { backend, release: () => void leases-- }
+        },
+      },
+      policy: {
+        async admit(...asked: Parameters<Policy["admit"]>) {
+          const admission = await policy.admit(...asked)
+          if (admission.kind !== "permit") return admission
+          const resume = () => Promise.reject(new ClarityError("rate_limited", "no place"))
+          return { kind: "permit", permit: { ...admission.permit, resume } }
+        },
+      },
+    })
+    const [asked] = await messages(await modern(at, "tools/call", { name: "p__wait" }))
+    const requestState = asked?.["result"].requestState as string
+    expect(leases).toBe(1)
+    const [answer] = await messages(await modern(at, "tools/call", { name: "p__wait", requestState }))
+    expect(answer).toMatchObject({ result: { isError: true, content: [{ text: "no place" }] } })
+    expect({ leases, given, settled: policy.settled.length }).toEqual({ leases: 0, given: ["handle-1"], settled: 1 })
   })
 })
 

@@ -76,3 +76,14 @@ export function createParkingLot(options: {
     },
   }
 }
+
+/** A place for a parked call that was answered. Where there is none the call is over, upstream as well. */
+export async function resume({ lease, permit }: Parked, state: unknown, signal: AbortSignal): Promise<void> {
+  try {
+    await permit.resume(signal)
+  } catch (thrown) {
+    lease.backend.unpark?.(String(state))
+    lease.release()
+    throw thrown
+  }
+}

@@ -16,6 +16,7 @@ import { exposeResult, type UriMap } from "./catalog/uris.ts"
 import { deadline, type Deadline } from "./deadline.ts"
 import { isLost, mayRepeat } from "./lost-service.ts"
 import { failedToolResult, outcomeOf, type Outcome } from "./outcome.ts"
+import { resume } from "./parking.ts"
 import { recordCall } from "./record.ts"
 import { resolve, type Route } from "./route.ts"
 
@@ -33,7 +34,7 @@ export async function* pipeline(core: Core, call: Call): Reply {
   try {
     const admitted = route.resumed?.permit ?? admit(core, route, call.signal)
     permit = admitted instanceof Promise ? await admitted : admitted
-    if (route.resumed) await permit.resume(call.signal)
+    if (route.resumed) await resume(route.resumed, route.request.params["requestState"], call.signal)
     const { id, principal, client, session, trace, depth } = call
     const limit = deadline(call, permit.limits.totalMs, route.service)
     const context: CallContext = {
