@@ -3,7 +3,7 @@ export interface SseChannel {
   readonly response: Response
   /** Queues one event; false once the stream is closed. */
   send(data: string, id?: string): boolean
-  /** Resolves when the client has taken what was queued, or is gone. */
+  /** Resolves when the client has taken what was queued, or is gone; one that takes nothing for `stalledMs` is cut off. */
   drained(): Promise<void>
   /** Ends the stream after what is queued. */
   close(): void
@@ -16,12 +16,17 @@ export interface SseOptions {
   /** Bytes queued for a client before it is cut off. */
   readonly maxQueued?: number
   readonly keepAliveMs?: number
+  /** How long a client may take nothing while somebody waits for it. */
+  readonly stalledMs?: number
 }
+
+/** Bytes that wait for a client where nothing else is said. */
+export const defaultQueued = 1_048_576
 
 const encoder = new TextEncoder()
 
 export function openSse(options: SseOptions = {}): SseChannel {
-  const { maxQueued = 1_048_576, keepAliveMs = 15_000 } = options
+  const { maxQueued = defaultQueued, keepAliveMs = 15_000, stalledMs = 60_000 } = options
   const ended = new AbortController()
   let stream: ReadableStreamDefaultController<Uint8Array> | undefined
   let wake: (() => void) | undefined
@@ -36,11 +41,15 @@ export function openSse(options: SseOptions = {}): SseChannel {
     stream?.close()
     finish()
   }
+  const cutOff = () => {
+    if (ended.signal.aborted) return
+    stream?.error(new Error("the client reads too slowly"))
+    finish()
+  }
   const push = (text: string): boolean => {
     if (ended.signal.aborted || stream === undefined) return false
     if ((stream.desiredSize ?? 0) < 0) {
-      stream.error(new Error("the client reads too slowly"))
-      finish()
+      cutOff()
       return false
     }
     stream.enqueue(encoder.encode(text))
@@ -69,7 +78,10 @@ export function openSse(options: SseOptions = {}): SseChannel {
     send: (data, id) => push(`${id === undefined ? "" : `id: ${id}\n`}data: ${data}\n\n`),
     async drained() {
       while (!ended.signal.aborted && (stream?.desiredSize ?? maxQueued) < maxQueued / 2) {
+        const late = setTimeout(cutOff, stalledMs)
+        late.unref()
         await new Promise<void>((resolve) => (wake = resolve))
+        clearTimeout(late)
       }
     },
     close,
