@@ -144,6 +144,44 @@ describe("legacy sessions", () => {
     expect(foreign.status).toBe(400)
   })
 
+  it("read on also where more was missed than one client may be behind", async () => {
+    const more = Promise.withResolvers<void>()
+    const message = "x".repeat(300_000)
+    const at = await start([
+      {
+        namespace: "a",
+        tools: {
+          long: async function* () {
+            yield { method: "notifications/progress", params: { progressToken: 1, progress: 0 } }
+            await more.promise
+            for (let progress = 1; progress <= 8; progress++)
+              yield { method: "notifications/progress", params: { progressToken: 1, progress, message } }
+            return { content: [{ type: "text", text: "done" }] }
+          },
+        },
+      },
+    ])
+    const session = await handshake(at)
+    const gone = new AbortController()
+    const params = { name: "a__long", arguments: {}, _meta: { progressToken: 1 } }
+    const broken = await fetch(at.url, {
+      method: "POST",
+      signal: gone.signal,
+      headers: { ...session, "content-type": "application/json", accept: "application/json, text/event-stream" },
+      body: JSON.stringify({ jsonrpc: "2.0", id: 5, method: "tools/call", params }),
+    })
+    const first = (await events(broken).next()).value
+    gone.abort()
+    more.resolve()
+    await expect.poll(() => at.policy.settled).toHaveLength(1)
+    const rest = await fetch(at.url, {
+      headers: { ...session, accept: "text/event-stream", "last-event-id": first?.eventId as string },
+    })
+    const missed = await messages(rest)
+    expect(missed).toHaveLength(9)
+    expect(missed.at(-1)).toMatchObject({ id: 5, result: { content: [{ text: "done" }] } })
+  })
+
   it("get non-object outputs under `result`, schema and value alike", async () => {
     const tool = {
       name: "n",

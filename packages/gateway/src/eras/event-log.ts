@@ -1,4 +1,4 @@
-import { openSse, type SseChannel } from "../edge/sse.ts"
+import { defaultQueued, openSse, type SseChannel } from "../edge/sse.ts"
 import type { EventSink } from "../reply-response.ts"
 
 /**
@@ -44,8 +44,11 @@ export function createEventLog(id: string): EventLog {
     },
     attach(after) {
       live()?.close()
-      channel = openSse()
-      for (const event of events) if (event.seq > after) channel.send(event.text, `${id}/${event.seq}`)
+      const missed = events.filter((event) => event.seq > after)
+      // What is kept is bounded already: all of it may wait for its client, and as much anew as on any stream.
+      const kept = missed.reduce((sum, { text }) => sum + Buffer.byteLength(text) + 128, 0)
+      channel = openSse({ maxQueued: defaultQueued + kept })
+      for (const event of missed) channel.send(event.text, `${id}/${event.seq}`)
       const { response } = channel
       if (ended) channel.close()
       return response
