@@ -30,7 +30,8 @@ export async function watchResource(core: Core, watch: ResourceWatch): Promise<v
   if (core.policy.visible?.(watch.principal, found.service, "resource", found.uri) === false)
     throw unknownTarget("resource", watch.uri)
   await new Promise<void>((resolve, reject) => {
-    void keepWatching(core, watch, found, resolve).catch(reject)
+    const unbegun = () => reject(new ClarityError("cancelled", "the subscription ended before it began"))
+    void keepWatching(core, watch, found, resolve).then(unbegun, reject)
   })
 }
 

@@ -299,6 +299,27 @@ describe("subscriptions", () => {
     await stream.return(undefined)
   })
 
+  it("that have not begun when their session ends are answered all the same", async () => {
+    const asked = Promise.withResolvers<void>()
+    const at = await start([
+      {
+        namespace: "a",
+        face: { resources: [{ uri: "x://1", name: "x" }], capabilities: { resources: { subscribe: true } } },
+        // oxlint-disable-next-line require-yield -- its upstream never says that it watches
+        async *watch(_interest, signal) {
+          asked.resolve()
+          await new Promise((resolve) => signal.addEventListener("abort", resolve))
+        },
+      },
+    ])
+    const session = await handshake(at)
+    const params = { uri: "a+x://1" }
+    const subscribed = at.post({ jsonrpc: "2.0", id: 1, method: "resources/subscribe", params }, session)
+    await asked.promise
+    expect((await fetch(at.url, { method: "DELETE", headers: session })).status).toBe(204)
+    expect(await messages(await subscribed)).toMatchObject([{ id: 1, error: { data: { code: "cancelled" } } }])
+  })
+
   it("are bounded for each principal", async () => {
     const at = await start([one("a")])
     const streams = await Promise.all(Array.from({ length: 16 }, () => listen(at, { toolsListChanged: true })))

@@ -253,7 +253,7 @@ async function answerOwn(
           updated,
         })
       } catch (error) {
-        session.subscriptions.delete(uri)
+        if (session.subscriptions.get(uri) === ending) session.subscriptions.delete(uri)
         throw error
       }
       return {}
