@@ -113,8 +113,10 @@ export function openOnUse(options: OpenOnUseOptions): BackendSource & AsyncDispo
     const signal = AbortSignal.any([closing.signal, AbortSignal.timeout(startMs)])
     const services = { clock, credentials, log: telemetry.logOf(definition.id), isolationKey: "shared" }
     const backend = await factory.open(definition as Parameters<typeof factory.open>[0], services, signal)
-    const face: Interface = await backend.describe(signal)
-    await registry.storeInterface(definition.id, face, clock.now())
+    const face: Interface = await learn(slot, backend, signal).catch(async (error: unknown) => {
+      await backend[Symbol.asyncDispose]()
+      throw error
+    })
     const { reason: _reason, ...view } = slot.view
     slot.view = {
       ...view,
@@ -125,8 +127,20 @@ export function openOnUse(options: OpenOnUseOptions): BackendSource & AsyncDispo
       stale: false,
     }
     publish()
-    void follow(slot, backend)
+    void follow(slot, backend).catch((thrown: unknown) => complain(slot, "no longer watched", thrown))
     return backend
+  }
+
+  async function learn({ definition }: Slot, backend: Backend, signal: AbortSignal): Promise<Interface> {
+    const face = await backend.describe(signal)
+    await registry.storeInterface(definition.id, face, clock.now())
+    return face
+  }
+
+  function complain({ definition }: Slot, what: string, thrown: unknown): void {
+    if (closing.signal.aborted) return
+    const message = `${definition.namespace}: ${what}: ${asClarityError(thrown).message}`
+    telemetry.record({ kind: "gateway.failed", level: "warn", message, serviceId: definition.id })
   }
 
   async function follow(slot: Slot, backend: Backend): Promise<void> {
@@ -137,9 +151,13 @@ export function openOnUse(options: OpenOnUseOptions): BackendSource & AsyncDispo
         publish()
         return void (await backend[Symbol.asyncDispose]())
       } else if (change.kind === "lists") {
-        const face = await backend.describe(closing.signal)
-        slot.view = { ...slot.view, interface: face, revision: interfaceRevision(face) }
-        publish()
+        try {
+          const face = await backend.describe(closing.signal)
+          slot.view = { ...slot.view, interface: face, revision: interfaceRevision(face) }
+          publish()
+        } catch (thrown) {
+          complain(slot, "its changed lists cannot be read", thrown)
+        }
       }
     }
   }

@@ -102,4 +102,22 @@ describe("services opened on use", () => {
     await source[Symbol.asyncDispose]()
     expect(backends.map(({ disposals }) => disposals)).toEqual([1, 1])
   })
+
+  it("outlive a refusal to say what they offer, and leave nothing open", async () => {
+    const backend = fakeBackend({ tools: { hello: "hi" } })
+    const { source } = opened(() => Promise.resolve(backend))
+    await expect.poll(() => source.snapshot().services[0]?.stale).toBe(false)
+    let refused = 0
+    backend.describe = () => Promise.reject(new Error(`refused ${++refused} times`))
+    backend.emit({ kind: "lists" } as never)
+    await expect.poll(() => refused).toBe(1)
+    expect(source.snapshot().services[0]).toMatchObject({ lifecycle: "RUNNING" })
+    await source[Symbol.asyncDispose]()
+    const mute = fakeBackend({})
+    mute.describe = () => Promise.reject(new Error("refused"))
+    const bad = opened(() => Promise.resolve(mute))
+    await expect.poll(() => bad.source.snapshot().services[0]?.lifecycle).toBe("CRASHED")
+    expect(mute.disposals).toBe(1)
+    await bad.source[Symbol.asyncDispose]()
+  })
 })
