@@ -2,6 +2,7 @@ import { connect } from "node:net"
 import { ClarityError } from "@clarity-runtime/contracts"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { everyone, messages, modern, modernMeta, served, type Served } from "../../test-support/served.ts"
+import { createGate } from "./gate.ts"
 
 let at: Served
 beforeAll(async () => {
@@ -65,6 +66,12 @@ describe("the gate", () => {
     expect(await status(ping, { origin: new URL(at.url).origin })).toBe(200)
     expect(await status(ping, { origin: "https://app.example" })).toBe(200)
     expect(await status(ping)).toBe(200)
+  })
+  it("knows an IPv6 address that may be called by the brackets it has in a header", () => {
+    const gate = createGate({ allowedHosts: ["fd00::5"] })
+    const ask = (host: string) => gate({ get: (name) => (name === "host" ? host : null) }, undefined)
+    expect(() => ask("[fd00::5]:4707")).not.toThrow()
+    expect(() => ask("[fd00::6]:4707")).toThrow(/not served/)
   })
   it("lets the pages of named origins, and only those, ask first and read the answer", async () => {
     const preflight = (origin: string) =>

@@ -19,7 +19,7 @@ export function createGate(options: GateOptions): (headers: HeaderReader, env: N
   const hosts =
     options.allowedHosts === "any"
       ? undefined
-      : new Set([...loopbackNames, ...(options.allowedHosts ?? [])].map((host) => host.toLowerCase()))
+      : new Set([...loopbackNames, ...(options.allowedHosts ?? [])].map((host) => inHeader(host.toLowerCase())))
   const origins = new Set((options.allowedOrigins ?? []).map((origin) => origin.toLowerCase()))
 
   return (headers, env) => {
@@ -50,6 +50,11 @@ export function checkBodyType(headers: HeaderReader): void {
   if (encoding !== null && encoding.toLowerCase() !== "identity") {
     throw new ClarityError("unsupported_media_type", "a compressed request body is not accepted")
   }
+}
+
+/** An IPv6 address stands in brackets there (RFC 3986, 3.2.2). */
+function inHeader(host: string): string {
+  return host.includes(":") && !host.startsWith("[") ? `[${host}]` : host
 }
 
 function hostName(host: string): string {
