@@ -27,7 +27,7 @@ export interface Daemon extends AsyncDisposable {
   readonly supervision: Supervision
   /** Where it can be reached, once something listens. */
   listensAt(url: string): void
-  /** From now on `/readyz` says no. */
+  /** From now on `/readyz` says no, and streams of events and logs end. */
   startDraining(): void
 }
 
@@ -39,7 +39,7 @@ export async function createDaemon(configuration: Configuration): Promise<Daemon
   const stateDir = join(workspace, ".clarity", "runtime")
   mkdirSync(stateDir, { recursive: true, mode: 0o700 })
   let listen = "http://127.0.0.1"
-  let draining = false
+  const closing = new AbortController()
 
   const owned: AsyncDisposable[] = []
   const own = <T extends AsyncDisposable>(thing: T): T => {
@@ -91,6 +91,7 @@ export async function createDaemon(configuration: Configuration): Promise<Daemon
       credentials,
       caller,
       clock,
+      closing: closing.signal,
       settings: {
         provisioning: configuration.provisioning,
         buildRoot: join(workspace, ".clarity", "build"),
@@ -116,7 +117,10 @@ export async function createDaemon(configuration: Configuration): Promise<Daemon
     )
 
     const app = new Hono<{ Variables: EdgeVariables }>()
-    app.route("/", pages({ edge: gateway.edge, supervision, info: context.info, isDraining: () => draining }))
+    app.route(
+      "/",
+      pages({ edge: gateway.edge, supervision, info: context.info, isDraining: () => closing.signal.aborted }),
+    )
     app.use("/api/*", gateway.edge.guard())
     app.route("/", controlApp(context))
     app.notFound((c) =>
@@ -138,7 +142,7 @@ export async function createDaemon(configuration: Configuration): Promise<Daemon
       registry,
       supervision,
       listensAt: (url) => void (listen = url),
-      startDraining: () => void (draining = true),
+      startDraining: () => closing.abort(),
       [Symbol.asyncDispose]: () => disposeAll(owned),
     }
   } catch (error) {

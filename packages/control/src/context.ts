@@ -20,6 +20,8 @@ export interface ControlContext {
   readonly clock: Clock
   info(): RuntimeInfo
   readonly settings: ControlSettings
+  /** Aborted when the program is about to stop: streams end then, answers under way do not. */
+  readonly closing?: AbortSignal
   /** Reads a manifest from a URL, with every check of the outbound client. Absent: registering by URL is refused. */
   fetchManifest?(url: string, signal: AbortSignal): Promise<unknown>
 }

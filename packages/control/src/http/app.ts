@@ -50,7 +50,7 @@ export function controlApp(context: ControlContext): Hono<ControlEnv> {
     const lastSeen = Number(c.req.header("last-event-id") ?? Number.NaN)
     const leave = streams.enter(principal.id)
     const from = { limit, ...(Number.isSafeInteger(lastSeen) ? { lastSeen } : {}) }
-    return eventStream(context.clock, (signal) => followEvents(context, from, signal), leave)
+    return eventStream(context.clock, (signal) => followEvents(context, from, signal), leave, context.closing)
   })
 
   app.get(streamRoutes.logs.path, async (c, next) => {
@@ -67,7 +67,7 @@ export function controlApp(context: ControlContext): Hono<ControlEnv> {
     )
     requireService(context, id)
     const leave = streams.enter(principal.id)
-    return eventStream(context.clock, (signal) => followLogs(context, { id, limit }, signal), leave)
+    return eventStream(context.clock, (signal) => followLogs(context, { id, limit }, signal), leave, context.closing)
   })
 
   const handlerOf =

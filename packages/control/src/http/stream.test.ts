@@ -35,6 +35,17 @@ describe("a stream", () => {
     expect(timeline.followers).toBe(0)
   })
 
+  it("ends when the program is about to stop, and so does one that is opened then", async () => {
+    const { context, timeline } = fakeContext()
+    const closing = new AbortController()
+    const ask = served({ ...context, closing: closing.signal })
+    const response = await ask("GET", "/api/events")
+    setImmediate(() => closing.abort())
+    expect(await response.text()).toBe(": open\n\n")
+    expect(await (await ask("GET", "/api/events")).text()).toBe(": open\n\n")
+    await expect.poll(() => timeline.followers).toBe(0)
+  })
+
   it("gives history oldest first, then what happens, each once, in order", async () => {
     const { context, timeline } = fakeContext()
     for (const message of ["a", "b", "c"]) timeline.record({ kind: "x", level: "info", message })

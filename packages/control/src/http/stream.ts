@@ -45,22 +45,34 @@ export function countStreams(total = 1024, perPrincipal = 16): StreamCount {
 /**
  * Server-sent events: headers and a comment at once, one line of JSON for each event, comments while nothing happens.
  * Events are only taken as fast as the client reads, so what waits for a slow one is what the source keeps for it.
+ * Ends when the source does, the reader hangs up, or `closing` aborts.
  */
 export function eventStream(
   clock: Clock,
   open: (signal: AbortSignal) => AsyncIterator<StreamEvent>,
   over: () => void,
+  closing?: AbortSignal,
 ): Response {
   const gone = new AbortController()
   const events = open(gone.signal)
   let waiting: Promise<IteratorResult<StreamEvent>> | undefined
+  let close = () => {}
   const end = () => {
+    closing?.removeEventListener("abort", close)
     gone.abort()
     over()
   }
   const body = new ReadableStream<Uint8Array>(
     {
-      start: (out) => out.enqueue(encoder.encode(": open\n\n")),
+      start(out) {
+        out.enqueue(encoder.encode(": open\n\n"))
+        close = () => {
+          end()
+          out.close()
+        }
+        if (closing?.aborted === true) close()
+        else closing?.addEventListener("abort", close, { once: true })
+      },
       async pull(out) {
         waiting ??= events.next()
         const idle = new AbortController()
