@@ -80,7 +80,11 @@ export function createSessions(clock: Clock, limits: SessionLimits): Sessions {
     },
     find(id, principal, namespace) {
       const session = sessions.get(id)
-      return session?.principal.id === principal.id && session.namespace === namespace ? session : undefined
+      if (session?.principal.id !== principal.id || session.namespace !== namespace) return undefined
+      // The one that was used last goes to the end: whoever must make room has been silent the longest.
+      sessions.delete(id)
+      sessions.set(id, session)
+      return session
     },
     all: () => sessions.values(),
     close() {
