@@ -7,6 +7,7 @@ import type {
   Principal,
   Telemetry,
 } from "@clarity-runtime/contracts"
+import type { Alarms } from "./alarms.ts"
 import type { Catalog, CatalogView } from "./catalog/view.ts"
 import type { ParkingLot } from "./parking.ts"
 import type { Seal } from "./seal.ts"
@@ -38,6 +39,7 @@ export interface Core {
   readonly clock: Clock
   readonly seal: Seal
   readonly parking: ParkingLot
+  readonly alarms: Alarms
   catalog(): Catalog
   readonly info: { readonly name: string; readonly version: string; readonly title: string }
   readonly pageSize: number

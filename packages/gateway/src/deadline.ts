@@ -1,4 +1,5 @@
 import { abortError, ClarityError, type ServiceView } from "@clarity-runtime/contracts"
+import type { Alarms } from "./alarms.ts"
 import type { Call } from "./call.ts"
 
 export interface Deadline {
@@ -10,25 +11,24 @@ export interface Deadline {
 }
 
 /** A signal that is aborted as the caller's is, and after `totalMs` with `upstream_timeout` as its reason. */
-export function deadline(call: Call, totalMs: number, service: ServiceView): Deadline {
+export function deadline(alarms: Alarms, call: Call, totalMs: number, service: ServiceView): Deadline {
   const controller = call.controller ?? new AbortController()
   const follow = () => controller.abort(abortError(call.signal))
   const follows = controller.signal !== call.signal
   if (follows && call.signal.aborted) follow()
   else if (follows) call.signal.addEventListener("abort", follow, { once: true })
-  const timer = setTimeout(() => {
+  const alarm = alarms.set(totalMs, () => {
     const seconds = Math.round(totalMs / 100) / 10
     const data = { service: service.namespace, reason: "total deadline" }
     controller.abort(
       new ClarityError("upstream_timeout", `${service.namespace} did not finish within ${seconds} s`, { data }),
     )
-  }, totalMs)
-  timer.unref()
+  })
   return {
     signal: controller.signal,
     abandon: () => controller.abort(new ClarityError("cancelled", "the call is over")),
     clear() {
-      clearTimeout(timer)
+      alarms.clear(alarm)
       if (follows) call.signal.removeEventListener("abort", follow)
     },
   }

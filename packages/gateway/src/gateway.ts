@@ -15,6 +15,7 @@ import {
   type Reply,
   type Telemetry,
 } from "@clarity-runtime/contracts"
+import { createAlarms } from "./alarms.ts"
 import type { Core } from "./call.ts"
 import { createCatalogBuilder } from "./catalog/build.ts"
 import type { Catalog } from "./catalog/view.ts"
@@ -94,6 +95,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     telemetry,
     clock,
     catalog: () => catalog,
+    alarms: createAlarms(),
     parking: createParkingLot({ clock, capacity: 1024, perPrincipal: 64, expiryMs: patienceMs }),
     seal: createSeal({
       expiryMs: patienceMs,
@@ -232,6 +234,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       listeners.close()
       sessions.close()
       core.parking.clear()
+      core.alarms.close()
     },
   }
 }

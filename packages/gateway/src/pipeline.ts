@@ -36,7 +36,7 @@ export async function* pipeline(core: Core, call: Call): Reply {
     permit = admitted instanceof Promise ? await admitted : admitted
     if (route.resumed) await resume(route.resumed, route.request.params["requestState"], call.signal)
     const { id, principal, client, session, trace, depth } = call
-    const limit = deadline(call, permit.limits.totalMs, route.service)
+    const limit = deadline(core.alarms, call, permit.limits.totalMs, route.service)
     const context: CallContext = {
       id,
       principal,

@@ -1,3 +1,4 @@
+import type { Alarms } from "./alarms.ts"
 import { asClarityError, type ClarityError, type McpResult } from "@clarity-runtime/contracts"
 import { jsonResponse } from "./edge/rpc.ts"
 import { openSse } from "./edge/sse.ts"
@@ -39,6 +40,7 @@ export interface ReplyEnds {
  * `openStream` is asked for the stream then; by default one whose closing by the client hangs up.
  */
 export async function replyResponse<Step>(
+  alarms: Alarms,
   reply: AsyncGenerator<Step, McpResult, void>,
   format: ReplyFormat<Step>,
   ends: ReplyEnds,
@@ -46,7 +48,7 @@ export async function replyResponse<Step>(
 ): Promise<Response> {
   try {
     const first = reply.next()
-    const early = format.streams ? await inTime(first) : await first
+    const early = format.streams ? await inTime(alarms, first) : await first
     if (early === "slow") return stream(openStream(), reply, first, format, ends)
     if (!early.done && format.streams) return stream(openStream(), reply, early, format, ends)
     const result = early.done ? early.value : await lastOf(reply)
@@ -103,16 +105,16 @@ async function lastOf<Step>(reply: AsyncGenerator<Step, McpResult, void>): Promi
   }
 }
 
-function inTime<T>(first: Promise<T>): Promise<T | "slow"> {
+function inTime<T>(alarms: Alarms, first: Promise<T>): Promise<T | "slow"> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => resolve("slow"), patienceMs)
+    const alarm = alarms.set(patienceMs, () => resolve("slow"))
     first.then(
       (value) => {
-        clearTimeout(timer)
+        alarms.clear(alarm)
         resolve(value)
       },
       (error: unknown) => {
-        clearTimeout(timer)
+        alarms.clear(alarm)
         reject(error as Error)
       },
     )

@@ -196,9 +196,9 @@ async function answerRequest(
   const ends = { hangUp, done: () => (over = true) }
   if (session === undefined) {
     http.onClose(hangUp)
-    return replyResponse(reply, format, ends)
+    return replyResponse(core.alarms, reply, format, ends)
   }
-  return replyResponse(reply, format, ends, () => {
+  return replyResponse(core.alarms, reply, format, ends, () => {
     const log = session.openStream()
     return { response: log.attach(0), sink: log }
   })

@@ -86,7 +86,7 @@ export async function answerModern(core: Core, listeners: Listeners, request: Mo
     }
     const format = modernFormat(core, id, method, client)
     if (method === "server/discover") return jsonResponse(format.result(discover(core, request.view)))
-    return await replyResponse(dispatch(core, call), format, { hangUp, done: () => (over = true) })
+    return await replyResponse(core.alarms, dispatch(core, call), format, { hangUp, done: () => (over = true) })
   } catch (thrown) {
     const error = asClarityError(thrown)
     return jsonResponse(errorText(id, error), error.entry.http)
