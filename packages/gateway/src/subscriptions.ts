@@ -18,6 +18,8 @@ export interface ResourceWatch {
   readonly signal: AbortSignal
   /** `params` of `notifications/resources/updated`, with the URI as this endpoint shows it. */
   readonly updated: (params: JsonObject) => void
+  /** It watches no longer, because the signal aborted or the service was removed. */
+  readonly ended?: () => void
 }
 
 /**
@@ -31,7 +33,9 @@ export async function watchResource(core: Core, watch: ResourceWatch): Promise<v
     throw unknownTarget("resource", watch.uri)
   await new Promise<void>((resolve, reject) => {
     const unbegun = () => reject(new ClarityError("cancelled", "the subscription ended before it began"))
-    void keepWatching(core, watch, found, resolve).then(unbegun, reject)
+    void keepWatching(core, watch, found, resolve)
+      .finally(() => watch.ended?.())
+      .then(unbegun, reject)
   })
 }
 

@@ -87,6 +87,8 @@ function readIncoming(incoming: IncomingMessage, maxBytes: number): Promise<Buff
     let only: Buffer | undefined
     let chunks: Buffer[] | undefined
     let length = 0
+    if (incoming.destroyed)
+      return reject(new ClarityError("cancelled", "the client went away before its request was read"))
     incoming.on("data", (chunk: Buffer) => {
       length += chunk.length
       if (length > maxBytes) {

@@ -107,6 +107,26 @@ describe("legacy sessions", () => {
     await stream.return(undefined)
   })
 
+  it("are not told twice what a stream before has taken", async () => {
+    const { source, publish } = changing(one("a"))
+    const at = await start([], { source })
+    const session = await handshake(at)
+    const open = async () => events(await fetch(at.url, { headers: { ...session, accept: "text/event-stream" } }))
+    const first = await open()
+    publish(one("b"))
+    await first.next()
+    await first.return(undefined)
+    const second = await open()
+    publish({
+      ...one("b"),
+      face: { tools: one("b").tools ? [{ name: "b", inputSchema: {} }] : [], prompts: [{ name: "p" }] },
+    })
+    const methods = new Set<string>()
+    while (!methods.has("notifications/prompts/list_changed")) methods.add((await second.next()).value["method"])
+    expect([...methods].filter((method) => method.includes("tools")).length).toBeLessThanOrEqual(1)
+    await second.return(undefined)
+  })
+
   it("read on where a stream broke", async () => {
     const gate = Promise.withResolvers<void>()
     const at = await start([

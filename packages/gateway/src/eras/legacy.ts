@@ -69,7 +69,7 @@ export function openLegacyStream(
   if (session === undefined) return new Response(null, { status: 405, headers: { allow: "POST" } })
   session.touch()
   const last = http.headers.get("last-event-id")
-  if (last === null) return session.standing.attach(0)
+  if (last === null) return session.standing.attach()
   const [, stream, seq] = /^([A-Za-z0-9_-]{1,64})\/(\d{1,15})$/.exec(last) ?? []
   const log = stream === undefined ? undefined : session.findStream(stream)
   if (log === undefined) throw new ClarityError("invalid_request", "Last-Event-ID names no stream of this session")
@@ -251,6 +251,7 @@ async function answerOwn(
           session: session.id,
           signal: ending.signal,
           updated,
+          ended: () => session.subscriptions.get(uri) === ending && session.subscriptions.delete(uri),
         })
       } catch (error) {
         if (session.subscriptions.get(uri) === ending) session.subscriptions.delete(uri)

@@ -7,7 +7,7 @@ import {
 } from "@clarity-runtime/contracts"
 import { notificationText, type RpcId } from "../edge/rpc.ts"
 import { freshId } from "../trace.ts"
-import { createEventLog, type EventLog } from "./event-log.ts"
+import { createEventLog, type EventLog, type LogRoom } from "./event-log.ts"
 
 /** What the runtime keeps for one legacy client between its requests (MCP up to 2025-11-25). */
 export interface Session {
@@ -56,11 +56,14 @@ export interface SessionLimits {
   readonly perPrincipal: number
 }
 
+/** Characters that the event logs of all sessions may hold together. */
+const maxLogged = 64 * 1024 * 1024
 const rememberStreamMs = 120_000
 const maxStreams = 64
 
 export function createSessions(clock: Clock, limits: SessionLimits): Sessions {
   const sessions = new Map<string, Session>()
+  const room: LogRoom = { used: 0, max: maxLogged }
 
   function evictFor(principal: Principal): void {
     const own = [...sessions.values()].filter((session) => session.principal.id === principal.id)
@@ -74,7 +77,9 @@ export function createSessions(clock: Clock, limits: SessionLimits): Sessions {
   return {
     create(principal, namespace, client) {
       evictFor(principal)
-      const session = createSession(clock, principal, namespace, client, limits.idleMs, (id) => sessions.delete(id))
+      const session = createSession(clock, principal, namespace, client, limits.idleMs, room, (id) =>
+        sessions.delete(id),
+      )
       sessions.set(session.id, session)
       return session
     },
@@ -99,14 +104,20 @@ function createSession(
   namespace: string | undefined,
   client: ClientProfile,
   idleMs: number,
+  room: LogRoom,
   forget: (id: string) => void,
 ): Session {
   const over = new AbortController()
   const waiting = new Map<string, (answer: ClientAnswer) => void>()
   const streams = new Map<string, EventLog>()
-  const standing = createEventLog("standing")
+  const standing = createEventLog("standing", room)
   const running = new Map<RpcId, AbortController>()
   const id = freshId("session")
+
+  const forgetStream = (stream: EventLog) => {
+    streams.delete(stream.id)
+    stream.forget()
+  }
 
   const idle = () => {
     if (running.size > 0 || standing.attached) timer.refresh()
@@ -126,11 +137,11 @@ function createSession(
     signal: over.signal,
     openStream() {
       const ended = [...streams.values()].find((stream) => stream.ended)
-      if (streams.size >= maxStreams && ended) streams.delete(ended.id)
-      const stream = createEventLog(freshId("stream"))
+      if (streams.size >= maxStreams && ended) forgetStream(ended)
+      const stream = createEventLog(freshId("stream"), room)
       streams.set(stream.id, stream)
       const { end } = stream
-      const forgetLater = () => void clock.sleep(rememberStreamMs, over.signal).then(() => streams.delete(stream.id))
+      const forgetLater = () => void clock.sleep(rememberStreamMs, over.signal).then(() => forgetStream(stream))
       stream.end = () => {
         end()
         forgetLater()
@@ -169,6 +180,7 @@ function createSession(
       for (const controller of running.values()) controller.abort(new ClarityError("cancelled", "the session ended"))
       for (const controller of session.subscriptions.values()) controller.abort()
       standing.end()
+      for (const log of [standing, ...streams.values()]) log.forget()
     },
   }
   return session
