@@ -1,4 +1,3 @@
-import { mkdirSync } from "node:fs"
 import { join } from "node:path"
 import { bearerToken, createCredentials, loopback } from "@clarity-runtime/auth-providers"
 import { systemClock, type Caller, type Registry, type Supervision } from "@clarity-runtime/contracts"
@@ -37,7 +36,6 @@ export async function createDaemon(configuration: Configuration): Promise<Daemon
   const clock = systemClock
   const startedAt = clock.now()
   const stateDir = join(workspace, ".clarity", "runtime")
-  mkdirSync(stateDir, { recursive: true, mode: 0o700 })
   let listen = "http://127.0.0.1"
   const closing = new AbortController()
 

@@ -14,13 +14,14 @@ export async function ensureDirectory(path: string, fs: FileSystem = nodeFileSys
   }
 }
 
-async function make(path: string, fs: FileSystem): Promise<void> {
+async function make(path: string, fs: FileSystem, parentMade = false): Promise<void> {
   try {
     await fs.makeDirectory(path, 0o700)
   } catch (error) {
-    if (isErrno(error, "ENOENT") && dirname(path) !== path) {
+    // Some file systems (/proc) say ENOENT also where the parent is there: asked once more, not for ever.
+    if (isErrno(error, "ENOENT") && !parentMade && dirname(path) !== path) {
       await make(dirname(path), fs)
-      return make(path, fs)
+      return make(path, fs, true)
     }
     if (isErrno(error, "EEXIST") && (await fs.facts(path)).kind === "directory") return
     throw error

@@ -33,6 +33,16 @@ async function contender(): Promise<{ child: Holder; said: string }> {
   return { child, said }
 }
 
+it("says so where no directory can be made, though its parent is there", async () => {
+  const none = Object.assign(new Error("none"), { code: "ENOENT" })
+  const fs = {
+    ...nodeFileSystem,
+    makeDirectory: (path: string, mode: number) =>
+      path === workspace ? Promise.reject(none) : nodeFileSystem.makeDirectory(path, mode),
+  }
+  await expect(lockWorkspace(join(workspace, "runtime"), { fs })).rejects.toMatchObject({ code: "storage_error" })
+})
+
 it("makes the directory 0700 and the lock file 0600, and says who holds it", async () => {
   const lock = await lockWorkspace(workspace, { clock: { now: () => 0 } })
   expect((await stat(workspace)).mode & 0o777).toBe(0o700)
