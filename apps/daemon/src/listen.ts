@@ -111,9 +111,7 @@ function cannotListen(error: NodeJS.ErrnoException, host: string, port: number):
     EADDRNOTAVAIL: `this machine has no address ${host}. Choose another with --host.`,
     ENOTFOUND: `the host name ${host} is not known. Choose an address with --host.`,
   }
-  return new ClarityError(
-    "config_error",
-    `clarityd cannot listen: ${why[error.code ?? ""] ?? error.code ?? "unknown error"}`,
-    { cause: error },
-  )
+  return new ClarityError("config_error", `cannot listen: ${why[error.code ?? ""] ?? error.code ?? "unknown error"}`, {
+    cause: error,
+  })
 }

@@ -73,7 +73,7 @@ async function inUse(fs: FileSystem, directory: string, ownerPath: string): Prom
     owner = await readOwner(fs, ownerPath)
   }
   const who = owner === undefined ? "another process" : `process ${owner.pid} (since ${owner.since})`
-  return new ClarityError("conflict", `${directory} is in use by ${who}`, {
+  return new ClarityError("conflict", `${directory} is in use by ${who}. Stop that one, or choose another workspace.`, {
     data: { reason: "workspace_locked", ...(owner === undefined ? {} : { pid: owner.pid }) },
   })
 }
