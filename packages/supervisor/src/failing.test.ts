@@ -39,6 +39,17 @@ describe("restarts", () => {
     expect(pauses).toEqual([500, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000])
   })
 
+  test("a program that says nothing in time: the operator is told to see what it waits for", async () => {
+    const shop = workshop()
+    shop.open = (_definition, signal) =>
+      new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(thrown(signal.reason))))
+    await using house = supervised([stdioManifest()], { shop })
+    await house.turn()
+    await house.clock.advance(30_000)
+    expect(house.view()).toMatchObject({ health: "TIMEOUT", reason: "it did not come up within 30 s" })
+    expect(house.view()?.hint).toContain("run the command by hand")
+  })
+
   test("mode never: one failure, then it waits for a person", async () => {
     const shop = workshop()
     shop.open = refused

@@ -18,7 +18,10 @@ export interface Starts {
 export function startLimit(state: ServiceState, parent: AbortSignal): Deadline {
   const { clock, bounds } = state.parts
   return deadline(clock, bounds.startMs, parent, () => {
-    return new ClarityError("upstream_timeout", `it did not come up within ${bounds.startMs / 1000} s`)
+    const local = state.view.manifest.spec.origin.type === "local_stdio"
+    return new ClarityError("upstream_timeout", `it did not come up within ${bounds.startMs / 1000} s`, {
+      data: local ? { hint: "run the command by hand to see what it waits for; its log has all it said" } : {},
+    })
   })
 }
 
