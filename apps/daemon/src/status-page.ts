@@ -60,7 +60,10 @@ function renderService(service: ServiceStatus): string {
     .slice(0, 200)
     .map((tool) => `<li><code>${escapeHtml(tool.name)}</code> ${escapeHtml(firstLine(tool["description"]))}</li>`)
   const more = tools.length > shown.length ? `<li>and ${tools.length - shown.length} more</li>` : ""
-  const offers = `${count(tools.length, "tool")}${face?.prompts.length ? `, ${count(face.prompts.length, "prompt")}` : ""}${face?.resources.length ? `, ${count(face.resources.length, "resource")}` : ""}`
+  const offers =
+    face === undefined
+      ? "not known yet"
+      : `${count(tools.length, "tool")}${face?.prompts.length ? `, ${count(face.prompts.length, "prompt")}` : ""}${face?.resources.length ? `, ${count(face.resources.length, "resource")}` : ""}`
   const next = nextStep(service)
   const reason =
     service.reason === undefined && next === undefined
@@ -85,7 +88,11 @@ function nextStep({ lifecycle, health, hint, namespace }: ServiceStatus): string
 }
 
 function firstLine(text: unknown): string {
-  return typeof text === "string" ? (text.split("\n", 1)[0] ?? "").slice(0, 160) : ""
+  return typeof text === "string" ? shortened(text.split("\n", 1)[0] ?? "", 160) : ""
+}
+
+function shortened(text: string, most: number): string {
+  return text.length > most ? `${text.slice(0, most - 1).trimEnd()}…` : text
 }
 
 function count(n: number, what: string): string {
