@@ -395,7 +395,7 @@ describe("a daemon that is not there, or does not know us", () => {
     expect(await ctl(["list"], { env: { CLARITYD_URL: url } })).toMatchObject({
       code: 69,
       stdout: "",
-      stderr: `clarityctl: daemon not reachable at ${url}\n`,
+      stderr: `clarityctl: daemon not reachable at ${url} (start clarityd, or give the URL it listens on)\n`,
     })
   })
 

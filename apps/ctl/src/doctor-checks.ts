@@ -37,6 +37,7 @@ export async function checkDaemon(client: ControlClient): Promise<{ check: Check
 }
 
 export async function checkCompiler(bin: string): Promise<Check> {
+  const fix = `only .clarity sources need it; ${howToGetCompiler}`
   try {
     const { status, stdout, stderr } = await runCompiler(bin, ["--version"])
     if (status === 0) return { name: "compiler", status: "pass", detail: `${bin} ${stdout.trim()}` }
@@ -44,11 +45,11 @@ export async function checkCompiler(bin: string): Promise<Check> {
       name: "compiler",
       status: "fail",
       detail: `${bin} --version failed: ${stderr.trim().slice(0, 200)}`,
-      fix: howToGetCompiler,
+      fix,
     }
   } catch (thrown) {
     const [detail = ""] = asClarityError(thrown).message.split(": ")
-    return { name: "compiler", status: "fail", detail, fix: howToGetCompiler }
+    return { name: "compiler", status: "fail", detail, fix }
   }
 }
 

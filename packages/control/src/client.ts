@@ -61,7 +61,10 @@ export function createControlClient({ url, token, request }: ControlClientOption
       response = await send(`${root}${path}`, { ...init, headers, redirect: "error" })
     } catch (error) {
       if (init.signal?.aborted) throw new ClarityError("cancelled", "interrupted", { cause: error })
-      throw new ClarityError("unavailable", `daemon not reachable at ${root}`, { cause: error })
+      throw new ClarityError("unavailable", `daemon not reachable at ${root}`, {
+        data: { hint: "start clarityd, or give the URL it listens on" },
+        cause: error,
+      })
     }
     if (!response.ok) throw failure(response, root, await read(response, root))
     return response

@@ -2,7 +2,7 @@ import { Args, Flags } from "@oclif/core"
 import { connect, ControlCommand } from "../control-command.ts"
 import { oneLine } from "../output/escape.ts"
 import { interfaceLine, troubleOf } from "../output/service-lines.ts"
-import { span, table } from "../output/table.ts"
+import { shortened, span, table } from "../output/table.ts"
 import { findService } from "../services/find-service.ts"
 
 const most = { min: 1, max: 2000 }
@@ -48,7 +48,7 @@ function words({ summary, service, interface: face, logs, events, recentCalls }:
     `  interface   ${interfaceLine(summary.interface)}`,
     ...section(
       "tools",
-      face.tools.map((tool) => [String(tool["name"]), oneLine(String(tool["description"] ?? "")).slice(0, 100)]),
+      face.tools.map((tool) => [String(tool["name"]), shortened(oneLine(String(tool["description"] ?? "")), 100)]),
     ),
     ...section(
       "calls",

@@ -12,6 +12,8 @@ export function messageOf(error: unknown): string | undefined {
   }
   if (!(error instanceof Error)) return oneLine(String(error))
   if ("code" in error && error.code === "EEXIT") return undefined
+  const unknown = /^command (\S+) not found$/.exec(error.message)?.[1]
+  if (unknown !== undefined) return oneLine(`there is no command ${unknown.replaceAll(":", " ")}; see --help`)
   return oneLine(error.message.replace(/\s*See more help with --help\s*$/, "; see --help").replace(/:\s*\n\s*/g, ": "))
 }
 

@@ -2,7 +2,7 @@ import { ClarityError } from "@clarity-runtime/contracts"
 import { describe, expect, it } from "vitest"
 import { oneLine, printable } from "./escape.ts"
 import { exitCodeOf, messageOf } from "./failure.ts"
-import { span, table } from "./table.ts"
+import { shortened, span, table } from "./table.ts"
 
 describe("text of others", () => {
   it("cannot steer a terminal or fake a line", () => {
@@ -27,6 +27,10 @@ describe("a table", () => {
     ).toBe("NAME    X   NOTE\nä       1\nlonger  22  n")
   })
 
+  it("marks what it leaves out", () => {
+    expect([shortened("äbcd", 4), shortened("äbcde", 4), shortened("ä b c", 3)]).toEqual(["äbcd", "äbc…", "ä…"])
+  })
+
   it("says spans in their largest unit", () => {
     expect([0, 59.9, 60, 3599, 3600, 86_399, 200_000].map(span)).toEqual([
       "0 s",
@@ -41,6 +45,11 @@ describe("a table", () => {
 })
 
 describe("a failure", () => {
+  it("of a command that there is not is told as it was typed", () => {
+    const error = Object.assign(new Error("command list:extra not found"), { oclif: { exit: 2 } })
+    expect([messageOf(error), exitCodeOf(error)]).toEqual(["there is no command list extra; see --help", 2])
+  })
+
   it("is one line, with its hint and the exit code of its kind", () => {
     const error = new ClarityError("unavailable", "not there\nat all", { data: { hint: "start it" } })
     expect([messageOf(error), exitCodeOf(error)]).toEqual(["not there; at all (start it)", 69])

@@ -16,6 +16,14 @@ function lengthOf(text: string): number {
   return [...text].length
 }
 
+/** At most that many characters; where some are left out, the last one says so. */
+export function shortened(text: string, most: number): string {
+  const characters = [...text]
+  if (characters.length <= most) return text
+  const kept = characters.slice(0, most - 1).join("")
+  return `${kept.trimEnd()}…`
+}
+
 /** `3 s`, `2 min`, `5 h`, `4 d`: the largest unit that fits. */
 export function span(seconds: number): string {
   if (seconds < 60) return `${Math.floor(seconds)} s`
