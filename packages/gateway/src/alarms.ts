@@ -1,11 +1,14 @@
+import { Slots } from "@clarity-runtime/contracts"
+
 /** A limit that is being watched. */
 export interface Alarm {
   readonly due: number
-  strike(): void
+  readonly strike: () => void
+  slot: number
 }
 
 /**
- * The time limits of all calls under one timer: a call costs an entry in a set, not timers of its own. An alarm strikes
+ * The time limits of all calls under one timer: a call costs an entry in a list, not timers of its own. An alarm strikes
  * never early and at most one tick late; nothing ticks while no alarm is set, and ticking keeps no process alive.
  */
 export interface Alarms {
@@ -17,7 +20,7 @@ export interface Alarms {
 const tickMs = 50
 
 export function createAlarms(): Alarms {
-  const alarms = new Set<Alarm>()
+  const alarms = new Slots<Alarm>()
   let ticking: NodeJS.Timeout | undefined
 
   function tick(): void {
@@ -37,7 +40,7 @@ export function createAlarms(): Alarms {
 
   return {
     set(ms, strike) {
-      const alarm = { due: performance.now() + ms, strike }
+      const alarm: Alarm = { due: performance.now() + ms, strike, slot: -1 }
       alarms.add(alarm)
       ticking ??= setInterval(tick, tickMs).unref()
       return alarm

@@ -13,6 +13,7 @@ import { createBarrier } from "./barrier.ts"
 import { createDropCounter } from "./drops.ts"
 import { Exchange, type Ended, type ExchangeOptions } from "./exchange.ts"
 import { createIdleWatch } from "./idle.ts"
+import { InFlight } from "./in-flight.ts"
 import {
   TransportError,
   type Receiver,
@@ -73,9 +74,8 @@ const barrierLimits: CallLimits = { idleMs: 5000, totalMs: 5000, maxResultBytes:
 export async function openConnection(options: ConnectionOptions, signal: AbortSignal): Promise<Connection> {
   const { name, clock, log } = options
   const transport = options.dial()
-  const inFlight = new Map<number, Exchange>()
+  const inFlight = new InFlight()
   const drops = createDropCounter(name, log)
-  let lastId = 0
   let era: Era | undefined
   let proof: { readonly method: string; readonly params: JsonObject } = { method: "ping", params: {} }
   let closed = false
@@ -207,14 +207,14 @@ export async function openConnection(options: ConnectionOptions, signal: AbortSi
     params: JsonObject | ((id: number) => JsonObject),
     requestOptions: RequestOptions,
   ): Exchange {
-    const id = ++lastId
+    const id = inFlight.nextId()
     const exchange = new Exchange(id, method, requestOptions)
     if (closed) {
       const error = new ClarityError("unavailable", `${name} is not connected`)
       exchange.end({ kind: "failed", failure: { error, sent: false } })
       return exchange
     }
-    inFlight.set(id, exchange)
+    inFlight.add(exchange)
     idle.begin(exchange)
     const { headers, limits } = requestOptions
     const message = { jsonrpc: "2.0", id, method, params: typeof params === "function" ? params(id) : params }

@@ -9,7 +9,7 @@ export interface IdleWatch {
 
 export function createIdleWatch(
   clock: Clock,
-  inFlight: ReadonlyMap<number, Exchange>,
+  inFlight: { values(): Iterable<Exchange> },
   expire: (exchange: Exchange) => void,
 ): IdleWatch {
   let wakeAt = Infinity

@@ -1,4 +1,4 @@
-import { abortError, systemClock, type Clock } from "@clarity-runtime/contracts"
+import { abortError, Slots, systemClock, type Clock } from "@clarity-runtime/contracts"
 import { dnsLookup, type Lookup } from "./connector.ts"
 import { Exchange } from "./exchange.ts"
 import { closed, invalid } from "./failures.ts"
@@ -24,7 +24,7 @@ const maxHops = 5
 export function createOutbound(options: OutboundOptions = {}): Outbound {
   const { allowedHosts, clock = systemClock, connectMs = 5000, lookup = dnsLookup } = options
   const watch = createIdleWatch(clock)
-  const inFlight = new Set<Exchange>()
+  const inFlight = new Slots<Exchange>()
   const pools = createPools({ clock, connectMs, lookup, check: (url, reach) => checkOrigin(url, reach, allowedHosts) })
   let disposed = false
 

@@ -29,6 +29,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Watched, OutboundRe
   status = 0
   headers: Readonly<Record<string, string>> = {}
   lastSign: number
+  slot = -1
   readonly idleMs: number
   readonly head: Promise<OutboundResponse>
   readonly #request: OutboundRequest

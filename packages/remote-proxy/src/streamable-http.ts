@@ -1,4 +1,11 @@
-import { ClarityError, modernVersions, type CallLimits, type Clock, type ServiceLog } from "@clarity-runtime/contracts"
+import {
+  ClarityError,
+  modernVersions,
+  Slots,
+  type CallLimits,
+  type Clock,
+  type ServiceLog,
+} from "@clarity-runtime/contracts"
 import type { Receiver, RpcId, RpcMessage, SendOptions, Transport, TransportError } from "@clarity-runtime/mcp-peer"
 import type { OutboundResponse } from "@clarity-runtime/outbound"
 import type { Endpoint } from "./endpoint.ts"
@@ -29,6 +36,15 @@ export interface TransportOptions {
 
 const farewellMs = 2000
 
+/** One POST whose exchange is open. */
+interface Posted {
+  slot: number
+  readonly id: RpcId
+  readonly abort: AbortController
+  /** Somebody still waits for its answer. */
+  wanted: boolean
+}
+
 /**
  * MCP over streamable HTTP, as a client, in both protocol eras (2025-03-26 and later): an exchange per message.
  * Whoever gives a request limits keeps watch over its silence; a service that waits for a person's answer may be silent.
@@ -37,9 +53,7 @@ export function streamableHttp({ endpoint, clock, log, defaults }: TransportOpti
   const { name } = endpoint
   const life = new AbortController()
   const order = createOrder(clock, life.signal)
-  /** Exchanges whose answer is still wanted, and all that are open. */
-  const wanted = new Map<RpcId, AbortController>()
-  const open = new Set<AbortController>()
+  const open = new Slots<Posted>()
   let receiver: Receiver | undefined
   let session: string | undefined
   let version: string | undefined
@@ -63,8 +77,8 @@ export function streamableHttp({ endpoint, clock, log, defaults }: TransportOpti
   async function request(id: RpcId, message: RpcMessage, options: SendOptions): Promise<void> {
     if (!receiver) throw notOpen(name)
     const abort = new AbortController()
-    wanted.set(id, abort)
-    open.add(abort)
+    const posted: Posted = { slot: -1, id, abort, wanted: true }
+    open.add(posted)
     const signal = options.signal ? AbortSignal.any([options.signal, abort.signal]) : abort.signal
     const handshake = message["method"] === "initialize"
     const endless = message["method"] === "subscriptions/listen"
@@ -83,33 +97,28 @@ export function streamableHttp({ endpoint, clock, log, defaults }: TransportOpti
       if (response.status < 200 || response.status > 299) throw await refused(response)
       if (handshake) keepSession(response)
       const type = response.headers["content-type"]
-      if (isEventStream(type)) return readStream(id, abort, signal, response, maxBytes)
+      if (isEventStream(type)) return readStream(posted, signal, response, maxBytes)
       if (!isJson(type)) throw await unreadable(response)
       const text = await response.text()
-      for (const one of messagesIn(text, name)) deliver(one, id, abort, text.length)
+      for (const one of messagesIn(text, name)) deliver(one, posted, text.length)
     } catch (thrown) {
-      open.delete(abort)
-      if (wanted.get(id) === abort) wanted.delete(id)
+      open.delete(posted)
+      posted.wanted = false
       throw asTransportError(thrown, name)
     }
-    open.delete(abort)
-    if (wanted.get(id) !== abort) return
-    wanted.delete(id)
+    open.delete(posted)
+    if (!posted.wanted) return
+    posted.wanted = false
     receiver?.ended(id, undefined)
   }
 
-  function deliver(message: RpcMessage, id: RpcId, abort: AbortController, bytes: number): void {
-    if (wanted.get(id) === abort) receiver?.message(message, id, bytes)
+  function deliver(message: RpcMessage, posted: Posted, bytes: number): void {
+    if (posted.wanted) receiver?.message(message, posted.id, bytes)
   }
 
-  function readStream(
-    id: RpcId,
-    abort: AbortController,
-    signal: AbortSignal,
-    response: OutboundResponse,
-    maxBytes: number,
-  ): void {
-    abort.signal.addEventListener("abort", () => open.delete(abort), { once: true })
+  function readStream(posted: Posted, signal: AbortSignal, response: OutboundResponse, maxBytes: number): void {
+    const { id, abort } = posted
+    abort.signal.addEventListener("abort", () => open.delete(posted), { once: true })
     const modern = modernVersions.some((known) => known === version)
     void readReply(response, {
       id,
@@ -121,12 +130,13 @@ export function streamableHttp({ endpoint, clock, log, defaults }: TransportOpti
       maxBytes,
       resume: modern ? undefined : openStream,
       alive() {
-        if (wanted.get(id) === abort) receiver?.alive?.(id)
+        if (posted.wanted) receiver?.alive?.(id)
       },
-      message: (message, bytes) => deliver(message, id, abort, bytes),
+      message: (message, bytes) => deliver(message, posted, bytes),
       ended(failure) {
-        if (wanted.get(id) !== abort) return
-        wanted.delete(id)
+        open.delete(posted)
+        if (!posted.wanted) return
+        posted.wanted = false
         receiver?.ended(id, failure)
       },
     })
@@ -221,9 +231,11 @@ export function streamableHttp({ endpoint, clock, log, defaults }: TransportOpti
       return order.posted(message, post(message, options))
     },
     abandon(id) {
-      const abort = wanted.get(id)
-      wanted.delete(id)
-      abort?.abort()
+      for (const posted of open) {
+        if (posted.id !== id || !posted.wanted) continue
+        posted.wanted = false
+        posted.abort.abort()
+      }
     },
     negotiated(agreed) {
       remember({ version: agreed })
@@ -248,10 +260,10 @@ export function streamableHttp({ endpoint, clock, log, defaults }: TransportOpti
     async [Symbol.asyncDispose]() {
       if (life.signal.aborted) return
       receiver = undefined
-      wanted.clear()
+      for (const posted of open) posted.wanted = false
       const gone = new ClarityError("unavailable", `${name} was closed`, { data: { service: name } })
       life.abort(gone)
-      for (const abort of open) abort.abort(gone)
+      for (const { abort } of open) abort.abort(gone)
       await farewell()
     },
   }
