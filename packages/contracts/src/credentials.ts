@@ -4,9 +4,19 @@ export interface Credentials {
    * Headers for a reference such as `env:TOKEN`, `file:path`, `header_env:X-Key:VAR` or a legacy name.
    * Throws ClarityError (`upstream_unauthorized`) that names the reference, never a value.
    */
-  headers(authRef: string, target: CredentialTarget): Promise<Readonly<Record<string, string>>>
+  headers(
+    authRef: string,
+    target: CredentialTarget,
+    refused?: RefusedCredential,
+  ): Promise<Readonly<Record<string, string>>>
   /** The bare value, for variables of a child process. Throws like `headers`. */
   secret(secretRef: string, target: CredentialTarget): Promise<string>
+}
+
+/** The upstream did not take what `headers` gave before: what can be renewed is renewed now. */
+export interface RefusedCredential {
+  /** The `WWW-Authenticate` header of the refusal. Attacker's input. */
+  readonly challenge?: string
 }
 
 /** What the credential is for: it is bound to this service and goes to no other host. */
@@ -14,6 +24,26 @@ export interface CredentialTarget {
   readonly serviceId: string
   /** Origin (`https://host:port`) of the request; absent for a child process. */
   readonly origin?: string
+}
+
+/** A reference and the one service and origin it may be sent to. */
+export interface CredentialBinding {
+  readonly authRef: string
+  readonly serviceId: string
+  /** Absent for a child process. */
+  readonly origin?: string
+  readonly boundAt: string
+}
+
+/**
+ * Which service may use which reference, and where. A reference nobody has used yet is bound by its first use, which an
+ * administrator's registration brought about; every other use must be bound by name. Answers are durable.
+ */
+export interface CredentialBindings {
+  list(): readonly CredentialBinding[]
+  /** An operator says that this service may use that reference at this origin; replaces the service's earlier binding of it. */
+  bind(authRef: string, target: CredentialTarget): Promise<CredentialBinding>
+  unbind(authRef: string, serviceId: string): Promise<boolean>
 }
 
 /** The operator's view of credentials: names, health and provisioning, never values. */

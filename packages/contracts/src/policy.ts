@@ -1,4 +1,5 @@
 import type { CallLimits, ServiceDefinition } from "./backend.ts"
+import type { Interface } from "./interface.ts"
 import type { ClarityError } from "./errors.ts"
 import type { JsonObject } from "./json.ts"
 import type { Principal } from "./principal.ts"
@@ -7,7 +8,7 @@ import type { Principal } from "./principal.ts"
 export interface AdmissionInput {
   readonly id: string
   readonly principal: Principal
-  readonly service: ServiceDefinition
+  readonly service: JudgedService
   readonly method: string
   /** The service's own name of the tool or prompt, or the resource's own URI; absent for lists and listening. */
   readonly target?: string
@@ -16,12 +17,37 @@ export interface AdmissionInput {
   /** Bytes of the request as it arrived. */
   readonly bytes: number
   readonly depth: number
+  /** The run this call says it belongs to; only ever a key of budgets, never proof of anything. */
+  readonly run?: string
+  /** The client can put a question to its person during the call. */
+  readonly canAsk?: boolean
+  /** SHA-256 over method, target and the exact arguments; worked out when somebody asks for it. */
+  digest?(): string
+  /**
+   * A later round of a call that was let through before, with the same arguments and from the same principal: an `ask`
+   * is not put again, a denial still counts.
+   */
+  readonly continued?: boolean
 }
+
+/** A service as a decision sees it: with what it offers, where that is known. */
+export type JudgedService = ServiceDefinition & { readonly interface?: Interface }
 
 export type Admission =
   | { readonly kind: "permit"; readonly permit: Permit }
   | { readonly kind: "deny"; readonly error: ClarityError }
-  | { readonly kind: "ask"; readonly question: string }
+  | { readonly kind: "ask"; readonly approval: ApprovalRequest }
+
+/** A person must say yes first. Their yes becomes a grant that lets exactly this call through once. */
+export interface ApprovalRequest {
+  readonly id: string
+  /** For a person: what is about to happen, and why they are asked. */
+  readonly question: string
+  /** The caller's own person may answer; else only an operator. */
+  readonly byClient: boolean
+  /** Epoch milliseconds after which an answer comes too late. */
+  readonly expiresAt: number
+}
 
 /** A place in the service's queue, held until settled. */
 export interface Permit {
@@ -46,12 +72,93 @@ export interface Policy {
   /** May answer at once or wait for a free place; waiting ends with the signal. */
   admit(input: AdmissionInput, signal: AbortSignal): Admission | Promise<Admission>
   /** May this principal see that item in lists? Synchronous; absent means yes. Hidden items answer like unknown ones. */
-  visible?(
-    principal: Principal,
-    service: ServiceDefinition,
-    kind: "tool" | "prompt" | "resource",
-    name: string,
-  ): boolean
+  visible?(principal: Principal, service: JudgedService, kind: "tool" | "prompt" | "resource", name: string): boolean
   /** True when `visible` gives different answers to different principals, so that lists are private to each. */
   readonly perPrincipal?: boolean
+  /** Why a parked call may not go on under the rules of now; asked before it does. Absent or undefined: it may. */
+  refusal?(input: AdmissionInput): ClarityError | undefined
+  /** What the caller's own person said. Throws `invalid_params` when this approval is not theirs, unknown or too old. */
+  answer?(approvalId: string, principal: Principal, approved: boolean): void
+  /** Tells that `visible` may answer differently from now on. Ends with the signal. */
+  changes?(signal: AbortSignal): AsyncIterable<unknown>
+}
+
+/** Why a call would be decided as it is; without places, rates and budgets, which change by the moment. */
+export interface Explanation {
+  readonly effect: "allow" | "deny" | "ask"
+  /** Listed for this principal; what is not answers like something unknown. */
+  readonly visible: boolean
+  /** In words: what decided. */
+  readonly reason: string
+  /** Name or number of the rule that decided; absent when none matched or something else than a rule did. */
+  readonly rule?: string
+  readonly version: string
+  /** Every step that was looked at, in order. */
+  readonly steps: readonly string[]
+}
+
+export interface ExplainInput {
+  readonly principal: Principal
+  readonly service: JudgedService
+  readonly method: string
+  readonly target?: string
+}
+
+/** What the policy in force is made of. */
+export interface PolicyStatus {
+  /** Short digest of the rules in force. */
+  readonly version: string
+  readonly rules: number
+  /** Path of the rules file as the operator gave it; absent: rules come from nowhere, defaults hold. */
+  readonly file?: string
+  /** Why the newest file is not in force: the last good one is, or, where there was none, everything is refused. */
+  readonly problem?: string
+  /** True when a problem leaves no rules to go by. */
+  readonly closed: boolean
+}
+
+export interface PendingApproval extends ApprovalRequest {
+  readonly principal: string
+  readonly service: string
+  readonly target: string
+  readonly method: string
+  /** Digest of the exact arguments. */
+  readonly digest: string
+  readonly rule?: string
+  /** Epoch milliseconds. */
+  readonly askedAt: number
+  readonly state: "waiting" | "granted" | "refused"
+}
+
+export interface CircuitStatus {
+  readonly serviceId: string
+  readonly state: "closed" | "open" | "half_open"
+  readonly failures: number
+  /** Milliseconds until it lets a probe through; 0 unless open. */
+  readonly retryAfterMs: number
+}
+
+/** A tool whose definition is not the one that was approved. */
+export interface ToolDrift {
+  readonly serviceId: string
+  readonly tool: string
+  readonly kind: "new" | "changed" | "gone"
+  /** Top-level fields that differ. */
+  readonly fields: readonly string[]
+}
+
+/** The operator's side of a policy. Asynchronous answers are durable when they resolve. */
+export interface PolicyDesk {
+  status(): PolicyStatus
+  explain(input: ExplainInput): Explanation
+  /** Newest first. */
+  approvals(): readonly PendingApproval[]
+  /** Throws `not_found` or `conflict`. */
+  decide(approvalId: string, approved: boolean, by: Principal): PendingApproval
+  circuits(): readonly CircuitStatus[]
+  /** Forgets what was held against a service: an operator has started it anew. */
+  forgive(serviceId: string): void
+  drifts(service: JudgedService): readonly ToolDrift[]
+  /** Takes a service's tools (or these of them) as they are now for good. */
+  approveTools(service: JudgedService, tools: readonly string[] | undefined, by: Principal): Promise<readonly string[]>
 }

@@ -1,3 +1,5 @@
+import { namePattern } from "./patterns.ts"
+
 /** Who is calling, established once at the edge and never from anything the caller merely claims. */
 export interface Principal {
   /** Stable within one configuration, safe to show: `local`, `token:ci`, `user:alice`. Never a secret. */
@@ -5,12 +7,38 @@ export interface Principal {
   readonly kind: "anonymous" | "token" | "user" | "internal"
   /** What it may do; `admin` implies the others. */
   readonly scopes: readonly Scope[]
+  /** Which services and tools it may touch, as patterns `service` or `service/tool` (see `reaches`); absent: all. */
+  readonly reach?: readonly string[]
 }
 
 export type Scope = "read" | "call" | "operate" | "admin"
 
 export function hasScope(principal: Principal, scope: Scope): boolean {
   return principal.scopes.includes("admin") || principal.scopes.includes(scope)
+}
+
+/**
+ * May this principal touch that service (by namespace), or that tool of it? `notes` and `notes/*` reach the whole
+ * service, `notes/search_*` some tools of it; a service is reached when anything of it is.
+ */
+export function reaches(principal: Principal, namespace: string, tool?: string): boolean {
+  const { reach } = principal
+  if (reach === undefined) return true
+  let allowed = reachCache.get(reach)
+  if (allowed === undefined) reachCache.set(reach, (allowed = compileReach(reach)))
+  return allowed(namespace, tool)
+}
+
+type Reach = (namespace: string, tool: string | undefined) => boolean
+const reachCache = new WeakMap<readonly string[], Reach>()
+
+function compileReach(reach: readonly string[]): Reach {
+  const parts = reach.map((entry) => {
+    const slash = entry.indexOf("/")
+    const service = namePattern([slash < 0 ? entry : entry.slice(0, slash)], "exact")
+    return { service, tool: slash < 0 ? () => true : namePattern([entry.slice(slash + 1)], "exact") }
+  })
+  return (namespace, tool) => parts.some((part) => part.service(namespace) && (tool === undefined || part.tool(tool)))
 }
 
 /** Request headers by name, whatever its case; web-standard `Headers` are one. */

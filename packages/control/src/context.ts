@@ -1,12 +1,16 @@
 import type {
   Caller,
   Clock,
+  CredentialBindings,
   CredentialStore,
+  LoginDesk,
+  PolicyDesk,
   Principal,
   Registry,
   Supervision,
   Telemetry,
   Timeline,
+  TokenStore,
 } from "@clarity-runtime/contracts"
 
 /** What the operations work on; everything stays the property of whoever hands it in. */
@@ -16,6 +20,11 @@ export interface ControlContext {
   readonly timeline: Timeline
   readonly telemetry: Telemetry
   readonly credentials: CredentialStore
+  /** Absent: bindings, tokens, logins or rules are not kept here; the operations on them say so. */
+  readonly bindings?: CredentialBindings
+  readonly tokens?: TokenStore
+  readonly logins?: LoginDesk
+  readonly policy?: PolicyDesk
   readonly caller: Caller
   readonly clock: Clock
   info(): RuntimeInfo

@@ -100,7 +100,7 @@ function admit(core: Core, route: Route, signal: AbortSignal): Permit | Promise<
     if (admission.kind === "deny") throw admission.error
     throw new ClarityError(
       "policy_denied",
-      `a person must approve this call, and nobody can be asked: ${admission.question}`,
+      `a person must approve this call, and nobody can be asked: ${admission.approval.question}`,
     )
   }
   const admission = core.policy.admit(route.admission, signal)
