@@ -52,6 +52,8 @@ export interface ApprovalRequest {
 /** A place in the service's queue, held until settled. */
 export interface Permit {
   readonly limits: CallLimits
+  /** A person's grant, good for this one call, let it through: what brings the call back later is good for one time only. */
+  readonly granted?: boolean
   /** Exactly once, when the call is over however it ended; frees the place. Later calls do nothing. */
   settle(outcome: CallOutcome): void
   /** The call waits for a person: gives the place back. */

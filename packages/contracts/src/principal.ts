@@ -9,6 +9,10 @@ export interface Principal {
   readonly scopes: readonly Scope[]
   /** Which services and tools it may touch, as patterns `service` or `service/tool` (see `reaches`); absent: all. */
   readonly reach?: readonly string[]
+  /** Aborted when these credentials are revoked or expire: what the principal holds open ends then. */
+  readonly ends?: AbortSignal
+  /** Epoch milliseconds after which the credentials are no longer good, where they say so themselves. */
+  readonly expiresAt?: number
 }
 
 export type Scope = "read" | "call" | "operate" | "admin"

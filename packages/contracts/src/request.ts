@@ -61,4 +61,6 @@ export const metaKeys = {
   subscriptionId: "io.modelcontextprotocol/subscriptionId",
   /** Ours: `{code, retryable, service, ...}` on an `isError` result the runtime itself made. */
   error: "dev.clarity-runtime/error",
+  /** Ours: the run a call belongs to, in a request's `_meta`; the header `x-clarity-run-id` says the same. */
+  run: "dev.clarity-runtime/run",
 } as const

@@ -11,6 +11,7 @@ import type { Alarms } from "./alarms.ts"
 import type { Catalog, CatalogView } from "./catalog/view.ts"
 import type { ParkingLot } from "./parking.ts"
 import type { Seal } from "./seal.ts"
+import type { Spent } from "./spent.ts"
 
 /** One request on its way through the gateway, whatever era it came in. */
 export interface Call {
@@ -25,6 +26,8 @@ export interface Call {
   /** What the caller's endpoint offers, as it was when the call began. */
   readonly view: CatalogView
   readonly session?: string | undefined
+  /** The run the caller says this belongs to. */
+  readonly run?: string | undefined
   readonly trace: Readonly<Record<string, string>>
   readonly depth: number
   /** Bytes of the request as it arrived. */
@@ -39,6 +42,7 @@ export interface Core {
   readonly clock: Clock
   readonly seal: Seal
   readonly parking: ParkingLot
+  readonly spent: Spent
   readonly alarms: Alarms
   catalog(): Catalog
   readonly info: { readonly name: string; readonly version: string; readonly title: string }

@@ -34,6 +34,7 @@ import { answerModern } from "./eras/modern.ts"
 import { createSessions } from "./eras/sessions.ts"
 import { createParkingLot } from "./parking.ts"
 import { createSeal } from "./seal.ts"
+import { createSpent } from "./spent.ts"
 import { requestId } from "./trace.ts"
 
 export interface GatewayOptions extends GateOptions {
@@ -102,6 +103,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       now: () => clock.now(),
       ...(options.stateKey ? { key: options.stateKey } : {}),
     }),
+    spent: createSpent({ now: () => clock.now(), capacity: 16_384 }),
     info: options.info ?? ownInfo(),
     pageSize: options.pageSize ?? 1000,
     patienceMs,

@@ -1,4 +1,12 @@
-import { ClarityError, type Clock, type Lease, type Permit } from "@clarity-runtime/contracts"
+import {
+  ClarityError,
+  type AdmissionInput,
+  type Clock,
+  type Lease,
+  type McpRequest,
+  type Permit,
+  type Policy,
+} from "@clarity-runtime/contracts"
 
 /** A call that waits for its client's answers: its backend is kept open, its place in the queue given back. */
 export interface Parked {
@@ -77,12 +85,22 @@ export function createParkingLot(options: {
   }
 }
 
-/** A place for a parked call that was answered. Where there is none the call is over, upstream as well. */
-export async function resume({ lease, permit }: Parked, state: unknown, signal: AbortSignal): Promise<void> {
+/**
+ * A place for a parked call that was answered, under the rules of now. Where there is none, or they forbid it meanwhile,
+ * the call is over, upstream as well.
+ */
+export async function resume(
+  core: { readonly policy: Policy },
+  { admission, request }: { readonly admission: AdmissionInput; readonly request: McpRequest },
+  { lease, permit }: Parked,
+  signal: AbortSignal,
+): Promise<void> {
   try {
+    const refused = core.policy.refusal?.(admission)
+    if (refused !== undefined) throw refused
     await permit.resume(signal)
   } catch (thrown) {
-    lease.backend.unpark?.(String(state))
+    lease.backend.unpark?.(String(request.params["requestState"]))
     lease.release()
     throw thrown
   }

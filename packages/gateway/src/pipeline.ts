@@ -1,15 +1,15 @@
 import {
   abortError,
   asClarityError,
-  ClarityError,
   isInputRequired,
-  type Admission,
   type CallContext,
+  type ClarityError,
   type McpNotification,
   type McpResult,
   type Permit,
   type Reply,
 } from "@clarity-runtime/contracts"
+import { askPerson, takeAnswer } from "./approval.ts"
 import type { Call, Core } from "./call.ts"
 import { exposeNotification } from "./catalog/notifications.ts"
 import { exposeResult, type UriMap } from "./catalog/uris.ts"
@@ -17,8 +17,9 @@ import { deadline, type Deadline } from "./deadline.ts"
 import { isLost, mayRepeat } from "./lost-service.ts"
 import { failedToolResult, outcomeOf, type Outcome } from "./outcome.ts"
 import { resume } from "./parking.ts"
-import { recordCall } from "./record.ts"
+import { recordCall, recordUnrouted, type Decision } from "./record.ts"
 import { resolve, type Route } from "./route.ts"
+import { freshId } from "./trace.ts"
 
 /**
  * The path of a call: find the service, ask policy, take a backend, stream its reply. Everything that is called,
@@ -27,14 +28,27 @@ import { resolve, type Route } from "./route.ts"
  */
 export async function* pipeline(core: Core, call: Call): Reply {
   const started = core.clock.monotonic()
-  const route = resolve(core, call)
+  const route = routed(core, call)
   let outcome: Outcome | undefined
+  let decision: Decision = "allow"
   let permit: Permit | undefined
   let parked = false
+  let reached = false
   try {
-    const admitted = route.resumed?.permit ?? admit(core, route, call.signal)
-    permit = admitted instanceof Promise ? await admitted : admitted
-    if (route.resumed) await resume(route.resumed, route.request.params["requestState"], call.signal)
+    takeAnswer(core, call, route)
+    if (route.resumed === undefined) {
+      const admission = core.policy.admit(route.admission, call.signal)
+      const admitted = admission instanceof Promise ? await admission : admission
+      if (admitted.kind === "deny") throw admitted.error
+      if (admitted.kind === "ask") {
+        decision = "ask"
+        return askPerson(core, call, route, admitted.approval)
+      }
+      permit = admitted.permit
+    } else {
+      permit = route.resumed.permit
+      await resume(core, route, route.resumed, call.signal)
+    }
     const { id, principal, client, session, trace, depth } = call
     const limit = deadline(core.alarms, call, permit.limits.totalMs, route.service)
     const context: CallContext = {
@@ -53,6 +67,7 @@ export async function* pipeline(core: Core, call: Call): Reply {
       let result: McpResult | undefined
       for (let again = false; result === undefined; again = true) {
         lease ??= await core.source.acquire(route.service.id, context)
+        reached = true
         try {
           const reply = lease.backend.call(route.request, context)
           // Most replies are one step: only the others need somebody to hand their steps on.
@@ -69,7 +84,8 @@ export async function* pipeline(core: Core, call: Call): Reply {
       if (!isInputRequired(result)) return exposeResult(route.request.method, result, route.uris)
       const state = result["requestState"]
       if (typeof state !== "string") return result
-      const sealed = core.seal.close(call, route, state)
+      const once = route.granted || permit.granted === true ? { once: freshId("once") } : {}
+      const sealed = core.seal.close(call, route, { state, ...once })
       if (lease?.backend.parks?.(state) === true) {
         core.parking.park(state, { lease, permit, principal: principal.id, sealed })
         parked = true
@@ -82,29 +98,26 @@ export async function* pipeline(core: Core, call: Call): Reply {
     }
   } catch (thrown) {
     const error = asClarityError(thrown, "the gateway failed on this call")
-    outcome = outcomeOf(undefined, error)
+    outcome = outcomeOf(undefined, error, reached)
+    if (permit === undefined || error.code === "policy_denied") decision = "deny"
     if (route.request.method !== "tools/call" || !isToolFailure(error)) throw error
     return failedToolResult(error, route.service, call.id)
   } finally {
     const durationMs = core.clock.monotonic() - started
-    outcome ??= outcomeOf(undefined, abortError(call.signal))
+    outcome ??= decision === "ask" ? { kind: "ok" } : outcomeOf(undefined, abortError(call.signal))
     if (!parked) permit?.settle({ ...outcome, durationMs })
-    recordCall(core, call, route, outcome, durationMs)
+    recordCall(core, call, route, { outcome, decision, durationMs })
   }
 }
 
-/** One question to policy; a place may have to be waited for. */
-function admit(core: Core, route: Route, signal: AbortSignal): Permit | Promise<Permit> {
-  const decide = (admission: Admission): Permit => {
-    if (admission.kind === "permit") return admission.permit
-    if (admission.kind === "deny") throw admission.error
-    throw new ClarityError(
-      "policy_denied",
-      `a person must approve this call, and nobody can be asked: ${admission.approval.question}`,
-    )
+/** The route, or a line in the timeline that says why there is none. */
+function routed(core: Core, call: Call): Route {
+  try {
+    return resolve(core, call)
+  } catch (thrown) {
+    recordUnrouted(core, call, asClarityError(thrown))
+    throw thrown
   }
-  const admission = core.policy.admit(route.admission, signal)
-  return admission instanceof Promise ? admission.then(decide) : decide(admission)
 }
 
 async function firstOf(reply: Reply, limit: Deadline): Promise<IteratorResult<McpNotification, McpResult>> {

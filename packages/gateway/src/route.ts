@@ -11,7 +11,9 @@ import {
 import type { Call, Core } from "./call.ts"
 import type { UriMap } from "./catalog/uris.ts"
 import type { CatalogView } from "./catalog/view.ts"
+import { canAsk, saysYes } from "./approval.ts"
 import type { Parked } from "./parking.ts"
+import { digestOf } from "./seal.ts"
 
 /** Where a call goes: the service, and the request in that service's own words. */
 export interface Route {
@@ -24,6 +26,10 @@ export interface Route {
   readonly admission: AdmissionInput
   /** The parked call this request answers, if it does. */
   readonly resumed: Parked | undefined
+  /** What the caller's person answered to our own question. */
+  readonly answer: { readonly approval: string; readonly approved: boolean } | undefined
+  /** A person let this call through once: what brings it back later is good for one time only. */
+  readonly granted: boolean
 }
 
 type Hidden = (service: ServiceView, kind: "tool" | "prompt" | "resource", name: string) => boolean
@@ -44,10 +50,22 @@ export function resolve(core: Core, call: Call): Route {
   const { service } = found
   let { params } = found
   let resumed: Parked | undefined
+  let answer: Route["answer"]
+  let continued = false
+  let granted = false
   if (params["requestState"] !== undefined) {
-    const state = core.seal.open(call, service.id, found.target, params["requestState"])
-    params = { ...params, requestState: state }
-    resumed = core.parking.take(state, call.principal.id)
+    const held = core.seal.open(call, service.id, found.target, params["requestState"])
+    if (held.once !== undefined) core.spent.spend(held.once, held.expires)
+    granted = held.once !== undefined
+    const { inputResponses, requestState: _sealed, ...asked } = params
+    if (held.approval !== undefined) {
+      params = asked
+      answer = { approval: held.approval, approved: saysYes(inputResponses) }
+    } else if (held.state !== undefined) {
+      params = { ...params, requestState: held.state }
+      resumed = core.parking.take(held.state, call.principal.id)
+      continued = true
+    }
   }
   const { method, meta } = call.request
   return {
@@ -57,6 +75,8 @@ export function resolve(core: Core, call: Call): Route {
     uris: call.view.urisOf(service),
     request: { method, params, meta },
     resumed,
+    answer,
+    granted,
     admission: {
       id: call.id,
       principal: call.principal,
@@ -65,6 +85,10 @@ export function resolve(core: Core, call: Call): Route {
       target: found.target,
       bytes: call.bytes,
       depth: call.depth,
+      canAsk: canAsk(call),
+      continued,
+      digest: () => digestOf(call.request, found.target),
+      ...(call.run === undefined ? {} : { run: call.run }),
       ...(isJsonObject(found.tool?.["annotations"]) ? { annotations: found.tool["annotations"] } : {}),
     },
   }

@@ -7,17 +7,22 @@ import type { Call } from "./call.ts"
  * together with whom, what and until when it is good for. The upstream sees only its own state.
  */
 export interface Seal {
-  close(
-    call: Call,
-    target: { readonly service: { readonly id: string }; readonly target: string },
-    state: string,
-  ): string
-  /** The upstream's state again. Throws `invalid_params` when it was altered, is too old or belongs to another call. */
-  open(call: Call, service: string, target: string, sealed: unknown): string
+  close(call: Call, target: { readonly service: { readonly id: string }; readonly target: string }, held: Held): string
+  /** What was held. Throws `invalid_params` when it was altered, is too old or belongs to another call. */
+  open(call: Call, service: string, target: string, sealed: unknown): Held & { readonly expires: number }
 }
 
-interface Content {
-  readonly state: string
+/** What a client carries for us from one round of a call to the next. */
+export interface Held {
+  /** The upstream's own state. */
+  readonly state?: string
+  /** The approval this round asked for. */
+  readonly approval?: string
+  /** Names a state that is good for one time only. */
+  readonly once?: string
+}
+
+interface Content extends Held {
   readonly principal: string
   readonly service: string
   readonly digest: string
@@ -27,9 +32,9 @@ interface Content {
 export function createSeal(options: { key?: Uint8Array; expiryMs: number; now: () => number }): Seal {
   const key = options.key ?? randomBytes(32)
   return {
-    close(call, { service, target }, state) {
+    close(call, { service, target }, held) {
       const content: Content = {
-        state,
+        ...held,
         principal: call.principal.id,
         service: service.id,
         digest: digestOf(call.request, target),
@@ -46,7 +51,7 @@ export function createSeal(options: { key?: Uint8Array; expiryMs: number; now: (
         throw refused("altered or foreign")
       if (content.expires < options.now()) throw refused("expired")
       if (content.digest !== digestOf(call.request, target)) throw refused("made for other parameters")
-      return content.state
+      return content
     },
   }
 }
@@ -67,7 +72,7 @@ function decrypt(key: Uint8Array, sealed: unknown): Content | undefined {
 }
 
 /** Over what is asked, not over the answers given meanwhile: the retry repeats method and params (spec, MRTR). */
-function digestOf({ method, params }: McpRequest, target: string): string {
+export function digestOf({ method, params }: McpRequest, target: string): string {
   const { inputResponses: _answers, requestState: _state, ...asked } = params
   return createHash("sha256")
     .update(canonicalJson([method, target, asked]))

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto"
-import type { HeaderReader, JsonObject } from "@clarity-runtime/contracts"
+import { metaKeys, type HeaderReader, type JsonObject } from "@clarity-runtime/contracts"
 
 /** W3C trace context as it arrived, in `_meta` (MCP 2026-07-28) or in headers; undefined keys are left out. */
 export function traceOf(meta: JsonObject, headers: HeaderReader | undefined): Record<string, string> {
@@ -9,6 +9,12 @@ export function traceOf(meta: JsonObject, headers: HeaderReader | undefined): Re
     if (typeof value === "string" && value.length <= 8192 && /^[\x20-\x7e]*$/.test(value)) trace[key] = value
   }
   return trace
+}
+
+/** The run a caller says its call belongs to: a key for budgets, never proof of anything. */
+export function runOf(meta: JsonObject, headers: HeaderReader | undefined): string | undefined {
+  const run = meta[metaKeys.run] ?? headers?.get("x-clarity-run-id")
+  return typeof run === "string" && /^[\x21-\x7e]{1,128}$/.test(run) ? run : undefined
 }
 
 const boot = randomBytes(6).toString("base64url")

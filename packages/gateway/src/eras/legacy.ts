@@ -18,7 +18,7 @@ import { errorText, jsonResponse, notificationText, resultText, type RpcId, type
 import type { HttpRequest } from "../edge/http.ts"
 import { replyResponse, type ReplyFormat } from "../reply-response.ts"
 import { watchResource } from "../subscriptions.ts"
-import { requestId, traceOf } from "../trace.ts"
+import { requestId, runOf, traceOf } from "../trace.ts"
 import { askingBack, type ClientRequest } from "./ask-back.ts"
 import { legacyResult } from "./legacy-shape.ts"
 import type { Session, Sessions } from "./sessions.ts"
@@ -175,6 +175,7 @@ async function answerRequest(
     view,
     session: session?.id,
     trace: traceOf(isJsonObject(meta) ? meta : {}, http.headers),
+    run: runOf(isJsonObject(meta) ? meta : {}, http.headers),
     depth: 0,
     bytes: request.bytes,
   }

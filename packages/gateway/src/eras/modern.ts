@@ -19,7 +19,7 @@ import { errorText, jsonResponse, notificationText, resultText, type RpcId } fro
 import type { HttpRequest } from "../edge/http.ts"
 import { isList } from "../lists.ts"
 import { replyResponse, type ReplyFormat } from "../reply-response.ts"
-import { requestId, traceOf } from "../trace.ts"
+import { requestId, runOf, traceOf } from "../trace.ts"
 import type { Listeners } from "./listen.ts"
 import { checkParameterHeaders, checkStandardHeaders } from "./modern-headers.ts"
 
@@ -81,6 +81,7 @@ export async function answerModern(core: Core, listeners: Listeners, request: Mo
       controller,
       view: request.view,
       trace: traceOf(meta, http.headers),
+      run: runOf(meta, http.headers),
       depth: 0,
       bytes: request.bytes,
     }
