@@ -45,6 +45,24 @@ function compileReach(reach: readonly string[]): Reach {
   return (namespace, tool) => parts.some((part) => part.service(namespace) && (tool === undefined || part.tool(tool)))
 }
 
+/**
+ * Calls back once when the principal's credentials stop being good, unless `until` aborted before: whoever holds a
+ * stream open for it closes it then. `now` is epoch milliseconds.
+ */
+export function whenCredentialsEnd(principal: Principal, now: number, until: AbortSignal, end: () => void): void {
+  const { ends, expiresAt } = principal
+  if (until.aborted) return
+  if (ends?.aborted === true) return end()
+  ends?.addEventListener("abort", end, { once: true, signal: until })
+  if (expiresAt === undefined) return
+  const timer = setTimeout(end, Math.min(Math.max(0, expiresAt - now), longestTimer))
+  timer.unref()
+  until.addEventListener("abort", () => clearTimeout(timer), { once: true })
+}
+
+/** Node's timers know no longer wait, in milliseconds. */
+const longestTimer = 2_147_483_647
+
 /** Request headers by name, whatever its case; web-standard `Headers` are one. */
 export interface HeaderReader {
   get(name: string): string | null

@@ -74,7 +74,7 @@ describe("a call that a person must approve", () => {
       },
     })
     expect(wiped).toEqual([])
-    const { requestState } = asked?.["result"]
+    const requestState = asked?.["result"].requestState as string
     const again = { ...wipe, requestState, inputResponses: yes }
     const [done] = await messages(await modern(at, "tools/call", again, canElicit))
     expect(done?.["result"]).toMatchObject({ content: [{ text: "wiped /dev/sda" }] })
@@ -97,7 +97,7 @@ describe("a call that a person must approve", () => {
     const { policy, answers } = askingPolicy()
     const at = await start(policy)
     const [asked] = await messages(await modern(at, "tools/call", wipe, canElicit))
-    const { requestState } = asked?.["result"]
+    const requestState = asked?.["result"].requestState as string
     const [done] = await messages(await modern(at, "tools/call", { ...wipe, requestState, inputResponses }, canElicit))
     expect(done?.["result"]).toMatchObject({
       isError: true,
@@ -111,7 +111,7 @@ describe("a call that a person must approve", () => {
     const { policy } = askingPolicy()
     const at = await start(policy)
     const [asked] = await messages(await modern(at, "tools/call", wipe, canElicit))
-    const { requestState } = asked?.["result"]
+    const requestState = asked?.["result"].requestState as string
     const other = { name: "disk__wipe", arguments: { what: "/home" }, requestState, inputResponses: yes }
     expect((await messages(await modern(at, "tools/call", other, canElicit)))[0]).toMatchObject({
       error: { code: -32602 },
@@ -212,7 +212,7 @@ describe("a parked call under rules that changed meanwhile", () => {
     })
     const [asked] = await messages(await modern(at, "tools/call", { name: "p__wait" }))
     forbid()
-    const { requestState } = asked?.["result"]
+    const requestState = asked?.["result"].requestState as string
     const [done] = await messages(await modern(at, "tools/call", { name: "p__wait", requestState, inputResponses: {} }))
     expect(done?.["result"]).toMatchObject({ isError: true, content: [{ text: "forbidden since" }] })
     expect(given).toEqual(["handle"])

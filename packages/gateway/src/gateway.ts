@@ -2,6 +2,8 @@ import { readFileSync } from "node:fs"
 import {
   asClarityError,
   ClarityError,
+  hasScope,
+  reaches,
   silentTelemetry,
   systemClock,
   type Authenticator,
@@ -129,6 +131,15 @@ export function createGateway(options: GatewayOptions): Gateway {
     }
   }
   void announce()
+  void followPolicy()
+
+  /** Other rules, other lists: whoever keeps one is told that it may have changed. */
+  async function followPolicy(): Promise<void> {
+    for await (const _ of policy.changes?.(closing.signal) ?? []) {
+      const namespaces = new Set(snapshot.services.map(({ namespace }) => namespace))
+      listChanges.changes.publish({ lists: new Set(["tools", "prompts", "resources"]), namespaces })
+    }
+  }
 
   async function announce(): Promise<void> {
     for await (const change of listChanges.changes.subscribe(closing.signal)) {
@@ -152,11 +163,12 @@ export function createGateway(options: GatewayOptions): Gateway {
     } catch (thrown) {
       return refusal(asClarityError(thrown), edge.challenge)
     }
-    const view = namespace === undefined ? catalog.common : catalog.of(namespace)
+    const known = namespace === undefined || reaches(principal, namespace)
+    const view = namespace === undefined ? catalog.common : known ? catalog.of(namespace) : undefined
     if (view === undefined)
       return refusal(new ClarityError("not_found", `no service has the namespace ${namespace}`), edge.challenge)
     try {
-      if (request.method === "GET") return openLegacyStream(sessions, http, principal, view)
+      if (request.method === "GET") return openLegacyStream(core, sessions, http, principal, view)
       if (request.method === "DELETE") return endSession(sessions, http, principal, view)
       if (request.method !== "POST") return new Response(null, { status: 405, headers: { allow: "POST, GET, DELETE" } })
     } catch (thrown) {
@@ -170,6 +182,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       const { bytes } = body
       if (Array.isArray(value)) return await answerBatch(core, sessions, value, { http, principal, view, bytes })
       const message = readEnvelope(value)
+      if (message.kind === "request") checkScope(principal, message.method)
       if (message.kind !== "request" && saysModern(http.headers)) {
         // This revision has no notifications over HTTP, and no responses at all; header rules for the former are open.
         if (message.kind === "notification") return new Response(null, { status: 202 })
@@ -239,6 +252,18 @@ export function createGateway(options: GatewayOptions): Gateway {
       core.alarms.close()
     },
   }
+}
+
+/**
+ * Tools want the scope `call`, everything else `read` or `call`. Policy asks again for every call; here it is told in
+ * the way that lets a client get itself a better token (MCP authorization, scope challenge). Throws `forbidden`.
+ */
+function checkScope(principal: Principal, method: string): void {
+  if (hasScope(principal, "call") || (method !== "tools/call" && hasScope(principal, "read"))) return
+  const scope = method === "tools/call" ? "call" : "read"
+  throw new ClarityError("forbidden", `${principal.id} lacks the scope '${scope}' for ${method}`, {
+    data: { reason: "insufficient_scope", scope },
+  })
 }
 
 /** A refusal before or instead of a call, as a JSON-RPC error with the HTTP status it deserves. */

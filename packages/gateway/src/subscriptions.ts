@@ -60,6 +60,7 @@ async function keepWatching(
           // Something may have changed while nobody was watching, but nothing says so: only real news is passed on.
           // An upstream may name a part of what is watched (MCP, resources: subscriptions).
           if (change.kind === "resource" && change.uri.startsWith(own)) {
+            if (core.policy.visible?.(principal, service, "resource", own) === false) return
             watch.updated({ ...change.params, uri: uris.out(change.uri) })
           }
         }

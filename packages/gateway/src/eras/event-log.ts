@@ -9,9 +9,9 @@ export interface EventLog extends EventSink {
   readonly id: string
   /**
    * Sends what came after event number `after`, without one what no stream has taken yet, then whatever comes; a stream
-   * attached before is closed.
+   * attached before is closed. `opened` is given the stream, to close it before its time.
    */
-  attach(after?: number): Response
+  attach(after?: number, opened?: (channel: Pick<SseChannel, "close" | "signal">) => void): Response
   /** Forgets all events and gives their room back. */
   forget(): void
   readonly ended: boolean
@@ -63,7 +63,7 @@ export function createEventLog(id: string, room: LogRoom): EventLog {
       account(-bytes)
       events.length = 0
     },
-    attach(after = taken) {
+    attach(after = taken, opened) {
       live()?.close()
       const missed = events.filter((event) => event.seq > after)
       // What is kept is bounded already: all of it may wait for its client, and as much anew as on any stream.
@@ -72,6 +72,7 @@ export function createEventLog(id: string, room: LogRoom): EventLog {
       for (const event of missed) channel.send(event.text, `${id}/${event.seq}`)
       taken = seq
       const { response } = channel
+      opened?.(channel)
       if (ended) channel.close()
       return response
     },

@@ -3,6 +3,7 @@ import {
   ClarityError,
   isJsonObject,
   legacyVersions,
+  whenCredentialsEnd,
   type ClientCapabilities,
   type ClientProfile,
   type HeaderReader,
@@ -12,6 +13,7 @@ import {
   type Principal,
 } from "@clarity-runtime/contracts"
 import type { Call, Core } from "../call.ts"
+import { instructionsFor } from "../catalog/instructions.ts"
 import type { CatalogView } from "../catalog/view.ts"
 import { dispatch } from "../dispatch.ts"
 import { errorText, jsonResponse, notificationText, resultText, type RpcId, type RpcMessage } from "../edge/rpc.ts"
@@ -60,6 +62,7 @@ export async function answerLegacy(core: Core, sessions: Sessions, request: Lega
 
 /** GET: the stream for what belongs to no request, or the rest of a stream that broke. */
 export function openLegacyStream(
+  core: Core,
   sessions: Sessions,
   http: HttpRequest,
   principal: Principal,
@@ -69,11 +72,13 @@ export function openLegacyStream(
   if (session === undefined) return new Response(null, { status: 405, headers: { allow: "POST" } })
   session.touch()
   const last = http.headers.get("last-event-id")
-  if (last === null) return session.standing.attach()
+  const untilCredentialsEnd = ({ signal, close }: { signal: AbortSignal; close: () => void }) =>
+    whenCredentialsEnd(principal, core.clock.now(), signal, close)
+  if (last === null) return session.standing.attach(undefined, untilCredentialsEnd)
   const [, stream, seq] = /^([A-Za-z0-9_-]{1,64})\/(\d{1,15})$/.exec(last) ?? []
   const log = stream === undefined ? undefined : session.findStream(stream)
   if (log === undefined) throw new ClarityError("invalid_request", "Last-Event-ID names no stream of this session")
-  return log.attach(Number(seq))
+  return log.attach(Number(seq), untilCredentialsEnd)
 }
 
 export function endSession(sessions: Sessions, http: HttpRequest, principal: Principal, view: CatalogView): Response {
@@ -130,7 +135,7 @@ function initialize(
     protocolVersion,
     capabilities: view.capabilities,
     serverInfo: core.info,
-    ...(view.instructions === undefined ? {} : { instructions: view.instructions }),
+    ...instructionsFor(core.policy, view, principal),
   }
   return jsonResponse(resultText(id, result), 200, { [sessionHeader]: session.id })
 }

@@ -2,6 +2,7 @@ import {
   ClarityError,
   isJsonObject,
   metaKeys,
+  whenCredentialsEnd,
   type ClientProfile,
   type JsonObject,
   type Principal,
@@ -105,6 +106,7 @@ export function createListeners(
         channel.send(resultText(id, { resultType: "complete", _meta: subscription }))
         channel.close()
       })
+      whenCredentialsEnd(principal, core.clock.now(), ending.signal, () => ending.abort())
 
       void accept(wanted, { principal, client, view, signal: ending.signal, tell })
       return channel.response

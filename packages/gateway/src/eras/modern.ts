@@ -13,6 +13,7 @@ import {
   type Principal,
 } from "@clarity-runtime/contracts"
 import type { Call, Core } from "../call.ts"
+import { instructionsFor } from "../catalog/instructions.ts"
 import type { CatalogView } from "../catalog/view.ts"
 import { dispatch } from "../dispatch.ts"
 import { errorText, jsonResponse, notificationText, resultText, type RpcId } from "../edge/rpc.ts"
@@ -86,7 +87,7 @@ export async function answerModern(core: Core, listeners: Listeners, request: Mo
       bytes: request.bytes,
     }
     const format = modernFormat(core, id, method, client)
-    if (method === "server/discover") return jsonResponse(format.result(discover(core, request.view)))
+    if (method === "server/discover") return jsonResponse(format.result(discover(core, request)))
     return await replyResponse(core.alarms, dispatch(core, call), format, { hangUp, done: () => (over = true) })
   } catch (thrown) {
     const error = asClarityError(thrown)
@@ -121,11 +122,11 @@ function complete(core: Core, method: string, result: McpResult): McpResult {
   return whole
 }
 
-function discover(core: Core, view: CatalogView): McpResult {
+function discover(core: Core, { view, principal }: ModernRequest): McpResult {
   return {
     supportedVersions: [...modernVersions],
     capabilities: view.capabilities,
-    ...(view.instructions === undefined ? {} : { instructions: view.instructions }),
+    ...instructionsFor(core.policy, view, principal),
     ttlMs: listTtlMs,
   }
 }

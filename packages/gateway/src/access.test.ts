@@ -1,0 +1,158 @@
+import { createBroadcast, type Policy, type Principal } from "@clarity-runtime/contracts"
+import { afterEach, describe, expect, it } from "vitest"
+import {
+  messages,
+  modern,
+  modernMeta,
+  openPolicy,
+  served,
+  type FakeService,
+  type Served,
+} from "../test-support/served.ts"
+
+const open: AsyncDisposable[] = []
+afterEach(async () => {
+  for (const thing of open.splice(0)) await thing[Symbol.asyncDispose]()
+})
+
+const notes: FakeService = {
+  namespace: "notes",
+  tools: { read: () => "read", write: () => "written" },
+  face: {
+    instructions: "Read before you write.",
+    tools: [
+      { name: "read", inputSchema: { type: "object" } },
+      { name: "write", inputSchema: { type: "object" } },
+    ],
+  },
+}
+const vault: FakeService = {
+  namespace: "vault",
+  tools: { open: () => "opened" },
+  face: { instructions: "The vault is secret.", tools: [{ name: "open", inputSchema: { type: "object" } }] },
+}
+
+async function start(principal: Principal, policy: Policy = openPolicy()): Promise<Served> {
+  const at = await served([notes, vault], { authenticators: [{ authenticate: () => principal }], policy })
+  open.push(at)
+  return at
+}
+
+const someone = (more: Partial<Principal> = {}): Principal => ({
+  id: "token:ci",
+  kind: "token",
+  scopes: ["call"],
+  ...more,
+})
+
+/** Reads a stream until it ends. */
+async function textOf(response: Response): Promise<string> {
+  let text = ""
+  const decoder = new TextDecoder()
+  for await (const chunk of response.body ?? []) text += decoder.decode(chunk as Uint8Array, { stream: true })
+  return text
+}
+
+async function session(at: Served): Promise<Record<string, string>> {
+  const params = { protocolVersion: "2025-11-25", capabilities: {}, clientInfo: { name: "t", version: "1" } }
+  const response = await at.post({ jsonrpc: "2.0", id: 1, method: "initialize", params })
+  return { "mcp-session-id": response.headers.get("mcp-session-id") ?? "", accept: "text/event-stream" }
+}
+
+describe("scopes on the endpoint", () => {
+  it.each([
+    ["read", "tools/list", 200],
+    ["read", "tools/call", 403],
+    ["call", "tools/call", 200],
+    ["operate", "tools/list", 403],
+  ] as const)("%s for %s: %d", async (scope, method, status) => {
+    const at = await start(someone({ scopes: [scope] }))
+    const params = method === "tools/call" ? { name: "notes__read" } : {}
+    for (const response of [
+      await modern(at, method, params),
+      await at.post({ jsonrpc: "2.0", id: 1, method, params }),
+    ]) {
+      expect(response.status).toBe(status)
+      const [answer] = await messages(response)
+      if (status === 403)
+        expect(answer).toMatchObject({ id: 1, error: { code: 40301, data: { reason: "insufficient_scope" } } })
+    }
+  })
+})
+
+describe("a principal that reaches one service", () => {
+  const narrow = someone({ reach: ["notes"] })
+  it("finds the endpoint of another as unknown as one that is not there", async () => {
+    const at = await start(narrow)
+    const answers = await Promise.all(
+      ["/vault", "/nowhere"].map(async (path) => {
+        const response = await modern(at, "tools/list", {}, { path })
+        return { status: response.status, text: (await response.text()).replace(path.slice(1), "*") }
+      }),
+    )
+    expect(answers[0]).toEqual(answers[1])
+    expect((await modern(at, "tools/list", {}, { path: "/notes" })).status).toBe(200)
+  })
+
+  it("is told nothing of others in the instructions, in either era", async () => {
+    const at = await start(narrow)
+    const [found] = await messages(await modern(at, "server/discover"))
+    expect(found?.["result"].instructions).toBe("## notes\n\nRead before you write.")
+    const params = { protocolVersion: "2025-11-25", capabilities: {}, clientInfo: { name: "t", version: "1" } }
+    const [hello] = await messages(await at.post({ jsonrpc: "2.0", id: 1, method: "initialize", params }))
+    expect(hello?.["result"].instructions).not.toContain("vault")
+  })
+
+  it("a service of which policy hides everything is not spoken of either", async () => {
+    const hiding: Policy = { ...openPolicy(), visible: (_who, service) => service.namespace !== "vault" }
+    const [found] = await messages(await modern(await start(someone(), hiding), "server/discover"))
+    expect(found?.["result"].instructions).not.toContain("vault")
+  })
+})
+
+describe("credentials that end", () => {
+  const listen = (at: Served) =>
+    modern(at, "subscriptions/listen", { notifications: { toolsListChanged: true } }, { meta: modernMeta })
+
+  it("end the streams that were opened with them", async () => {
+    const revoked = new AbortController()
+    const at = await start(someone({ ends: revoked.signal }))
+    const headers = await session(at)
+    const streams = [await listen(at), await fetch(at.url, { headers })]
+    expect(streams.map(({ status }) => status)).toEqual([200, 200])
+    revoked.abort()
+    const [listened] = await Promise.all(streams.map(textOf))
+    expect(listened).toContain('"resultType":"complete"')
+    expect(await textOf(await listen(at)), "a stream opened too late ends at once").toContain("complete")
+  })
+
+  it("do so also when their time is over", async () => {
+    const at = await start(someone({ expiresAt: Date.now() + 50 }))
+    const headers = await session(at)
+    await Promise.all([await listen(at), await fetch(at.url, { headers })].map(textOf))
+  })
+})
+
+describe("rules that change", () => {
+  it("are told to whoever keeps a list, in either era", async () => {
+    const changes = createBroadcast<void>(4)
+    const policy: Policy = { ...openPolicy(), changes: (signal) => changes.subscribe(signal) }
+    const at = await start(someone(), policy)
+    const headers = await session(at)
+    const listened = await modern(at, "subscriptions/listen", { notifications: { toolsListChanged: true } })
+    const standing = await fetch(at.url, { headers })
+    const [reading, standingReader] = [listened, standing].map((response) =>
+      (response.body as ReadableStream<Uint8Array>).getReader(),
+    )
+    const until = async (reader: ReadableStreamDefaultReader<Uint8Array> | undefined, word: string) => {
+      let text = ""
+      while (!text.includes(word)) text += new TextDecoder().decode((await reader?.read())?.value)
+      return text
+    }
+    await until(reading, "acknowledged")
+    changes.publish()
+    expect(await until(reading, "list_changed")).toContain("notifications/tools/list_changed")
+    expect(await until(standingReader, "resources/list_changed")).toContain("notifications/tools/list_changed")
+    await Promise.all([reading?.cancel(), standingReader?.cancel()])
+  })
+})
