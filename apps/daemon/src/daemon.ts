@@ -1,8 +1,15 @@
 import { join } from "node:path"
 import { bearerToken, createCredentials, loopback } from "@clarity-runtime/auth-providers"
-import { systemClock, type Caller, type Registry, type Supervision } from "@clarity-runtime/contracts"
+import { asClarityError, systemClock, type Caller, type Registry, type Supervision } from "@clarity-runtime/contracts"
 import { controlApp, controlServices, type ControlContext } from "@clarity-runtime/control"
-import { createGateway, fixedSource, joinSources, type EdgeVariables, type Gateway } from "@clarity-runtime/gateway"
+import {
+  createGateway,
+  fixedSource,
+  joinSources,
+  type EdgeVariables,
+  type Gateway,
+  type GateOptions,
+} from "@clarity-runtime/gateway"
 import { createOutbound } from "@clarity-runtime/outbound"
 import { standardPolicy } from "@clarity-runtime/policy"
 import { reapLeftovers, stdioBackends } from "@clarity-runtime/process-host"
@@ -16,6 +23,7 @@ import { Hono } from "hono"
 import type { Configuration } from "./configuration.ts"
 import { fetchManifest } from "./fetch-manifest.ts"
 import { pages } from "./pages.ts"
+import { createReloading } from "./reload.ts"
 import { version } from "./version.ts"
 
 /** The whole runtime but its sockets. Owns everything it made; disposing it stops every service in order. */
@@ -26,12 +34,17 @@ export interface Daemon extends AsyncDisposable {
   readonly supervision: Supervision
   /** Where it can be reached, once something listens. */
   listensAt(url: string): void
+  /** Reads the configuration anew; a wrong one is told in the log and changes nothing. */
+  reload(): void
   /** From now on `/readyz` says no, and streams of events and logs end. */
   startDraining(): void
 }
 
 /** Composes the packages. Throws ClarityError when the workspace is in use or its state cannot be read. */
-export async function createDaemon(configuration: Configuration): Promise<Daemon> {
+export async function createDaemon(
+  configuration: Configuration,
+  readAgain: () => Configuration = () => configuration,
+): Promise<Daemon> {
   const { workspace, remote, authToken } = configuration
   const clock = systemClock
   const startedAt = clock.now()
@@ -96,8 +109,19 @@ export async function createDaemon(configuration: Configuration): Promise<Daemon
         ...allowed,
       },
       fetchManifest: (url, signal) => fetchManifest(outbound, url, signal),
-      info: () => ({ version, pid: process.pid, startedAt, listen, mcpPath: "/mcp", notices: registry.notices }),
+      info: () => ({ version, pid: process.pid, startedAt, listen, mcpPath: "/mcp", notices: notices() }),
+      reloadConfiguration: () => reloading.reload(),
     }
+    const reloading = createReloading(configuration, {
+      read: readAgain,
+      apply: (next) => gateway.edge.reconfigure(gateOptions(next)),
+    })
+    const notices = () => [
+      ...registry.notices,
+      ...(reloading.problem === undefined
+        ? []
+        : [`The configuration as it is now is not in force: ${reloading.problem}`]),
+    ]
     const gateway = own(
       createGateway({
         source: joinSources([supervision, fixedSource(controlServices(context))]),
@@ -105,11 +129,7 @@ export async function createDaemon(configuration: Configuration): Promise<Daemon
         policy,
         telemetry,
         clock,
-        allowedHosts: [
-          ...configuration.allowedHosts,
-          ...(configuration.host === undefined ? [] : [configuration.host]),
-        ],
-        allowedOrigins: configuration.allowedOrigins,
+        ...gateOptions(configuration),
         info: { name: "clarity-runtime", version, title: "Clarity Runtime" },
       }),
     )
@@ -140,6 +160,15 @@ export async function createDaemon(configuration: Configuration): Promise<Daemon
       registry,
       supervision,
       listensAt: (url) => void (listen = url),
+      reload() {
+        try {
+          const { changed, needsRestart } = reloading.reload()
+          const data = { changed: [...changed], needsRestart: [...needsRestart] }
+          telemetry.record({ kind: "config.reloaded", level: "info", message: "configuration reloaded", data })
+        } catch (thrown) {
+          telemetry.record({ kind: "config.refused", level: "error", message: asClarityError(thrown).message })
+        }
+      },
       startDraining: () => closing.abort(),
       [Symbol.asyncDispose]: () => disposeAll(owned),
     }
@@ -147,6 +176,10 @@ export async function createDaemon(configuration: Configuration): Promise<Daemon
     await disposeAll(owned)
     throw error
   }
+}
+
+function gateOptions({ allowedHosts, allowedOrigins, host }: Configuration): GateOptions {
+  return { allowedHosts: [...allowedHosts, ...(host === undefined ? [] : [host])], allowedOrigins }
 }
 
 function isMcp({ url }: Request): boolean {

@@ -10,7 +10,8 @@ async function main(argv: readonly string[]): Promise<void> {
   const { values } = parse(argv)
   if (values.help) return void process.stdout.write(help)
   if (values.version) return void process.stdout.write(`clarityd ${version}\n`)
-  await run(readConfiguration(values, process.env, process.cwd()))
+  const read = () => readConfiguration(values, process.env, process.cwd())
+  await run(read(), read)
 }
 
 function parse(argv: readonly string[]) {

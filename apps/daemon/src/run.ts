@@ -8,8 +8,8 @@ const stopMs = 30_000
 /** A terminal and npm both hand the same signal on: what comes again so soon is no second wish. */
 const echoMs = 1000
 
-/** Runs the daemon until a signal: listens, tells where, drains. Resolves when everything has stopped. */
-export async function run(configuration: Configuration): Promise<void> {
+/** Runs the daemon until a signal: listens, tells where, drains. SIGHUP makes it read its configuration anew. Resolves when everything has stopped. */
+export async function run(configuration: Configuration, readAgain: () => Configuration): Promise<void> {
   const stopped = Promise.withResolvers<void>()
   let askedAt: number | undefined
   const stop = (signal: NodeJS.Signals) => {
@@ -21,7 +21,8 @@ export async function run(configuration: Configuration): Promise<void> {
   process.on("SIGINT", stop)
   process.on("SIGTERM", stop)
 
-  const daemon = await createDaemon(configuration)
+  const daemon = await createDaemon(configuration, readAgain)
+  process.on("SIGHUP", () => daemon.reload())
   try {
     if (configuration.examples !== undefined)
       await registerExamples(daemon.registry, configuration.examples, configuration.workspace)

@@ -31,6 +31,8 @@ export interface ControlContext {
   readonly settings: ControlSettings
   /** Aborted when the program is about to stop: streams end then, answers under way do not. */
   readonly closing?: AbortSignal
+  /** Reads the configuration anew. Throws `invalid_params` when it is wrong. Absent: it is fixed. */
+  reloadConfiguration?(): { readonly changed: readonly string[]; readonly needsRestart: readonly string[] }
   /** Reads a manifest from a URL, with every check of the outbound client. Absent: registering by URL is refused. */
   fetchManifest?(url: string, signal: AbortSignal): Promise<unknown>
 }

@@ -23,6 +23,7 @@ export const routes = {
   listAuthSecrets: { method: "GET", path: "/api/security/auth/secrets" },
   setAuthSecret: { method: "POST", path: "/api/security/auth/secrets" },
   deleteAuthSecret: { method: "DELETE", path: "/api/security/auth/secrets" },
+  reloadConfiguration: { method: "POST", path: "/api/config/reload" },
   callTool: { method: "POST", path: "/api/call" },
 } as const satisfies Record<string, Route>
 

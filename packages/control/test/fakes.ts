@@ -285,6 +285,7 @@ export function fakeContext(settings: Partial<ControlSettings> = {}) {
     credentials,
     caller: echoCaller,
     clock,
+    reloadConfiguration: () => ({ changed: ["allowedHosts"], needsRestart: [] }),
     info: () => ({
       version: "0.10.0",
       pid: 42,

@@ -1,6 +1,7 @@
 import type { ControlContext } from "../context.ts"
 import type { Operation, ToolOperation } from "../operation.ts"
 import { calling } from "./calling.ts"
+import { configuration } from "./configuration.ts"
 import { credentials } from "./credentials.ts"
 import { history } from "./history.ts"
 import { lifecycle } from "./lifecycle.ts"
@@ -20,6 +21,7 @@ export const operations = {
   ...removal,
   ...credentials,
   ...calling,
+  ...configuration,
 }
 
 export type Operations = typeof operations

@@ -30,6 +30,8 @@ export interface Edge {
   /** Gate and authentication. Throws ClarityError; on `unauthorized`, `challenge` is what the answer's header says. */
   admit(request: Request, env: NodeBindings | undefined, http?: HttpRequest): Principal | Promise<Principal>
   readonly challenge: string
+  /** Other hosts and origins from now on; requests under way were let in under the old ones. */
+  reconfigure(options: GateOptions): void
   /** Answers a browser's preflight: yes to named origins, `forbidden` to all others. */
   preflight(request: Request, env: NodeBindings | undefined): Response
   /** What a browser of a named origin needs to read this answer; empty for everybody else. */
@@ -45,8 +47,8 @@ const exposed = "Mcp-Session-Id, WWW-Authenticate, Retry-After"
 
 export function createEdge(options: EdgeOptions): Edge {
   const { authenticators, telemetry = silentTelemetry } = options
-  const gate = createGate(options)
-  const named = new Set((options.allowedOrigins ?? []).map((origin) => origin.toLowerCase()))
+  let gate = createGate(options)
+  let named = namedOrigins(options)
   const challenge = authenticators.map((authenticator) => authenticator.challenge).find(Boolean) ?? "Bearer"
 
   function refused(error: ClarityError, request: Request): never {
@@ -104,6 +106,10 @@ export function createEdge(options: EdgeOptions): Edge {
     admit,
     challenge,
     corsHeaders,
+    reconfigure(next) {
+      gate = createGate(next)
+      named = namedOrigins(next)
+    },
     preflight(request, env) {
       const { headers } = httpRequest(request, env)
       gate(headers, env)
@@ -146,6 +152,10 @@ export function errorResponse(error: ClarityError, challenge: string): Response 
     status: error.entry.http,
     headers,
   })
+}
+
+function namedOrigins({ allowedOrigins = [] }: GateOptions): ReadonlySet<string> {
+  return new Set(allowedOrigins.map((origin) => origin.toLowerCase()))
 }
 
 function hasBody({ headers }: HttpRequest): boolean {
