@@ -1,9 +1,10 @@
 import { spawn, type ChildProcessByStdio } from "node:child_process"
 import { once } from "node:events"
-import { lstat, mkdir, mkdtemp, readdir, readFile, realpath, stat, writeFile } from "node:fs/promises"
+import { lstat, mkdir, mkdtemp, readdir, readFile, realpath, stat, symlink, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
+import { DatabaseSync } from "node:sqlite"
 import type { Readable, Writable } from "node:stream"
 import { fileURLToPath } from "node:url"
 import { afterEach, beforeEach, expect, it } from "vitest"
@@ -85,6 +86,25 @@ it("lets exactly one of several processes in, and another one right after that o
   await (await lockWorkspace(workspace))[Symbol.asyncDispose]()
 }, 60_000)
 
+it("is had in spite of somebody who only came in its way, as two that start at the same moment do", async () => {
+  await (await lockWorkspace(workspace))[Symbol.asyncDispose]()
+  const passing = new DatabaseSync(join(workspace, "clarity.lock"))
+  passing.exec("BEGIN; SELECT * FROM sqlite_schema")
+  let looks = 0
+  const fs = {
+    ...nodeFileSystem,
+    open: (path: string, flags: number, mode?: number) => {
+      // The first look at the note comes after the first refusal.
+      if (path.endsWith(".owner") && ++looks === 2) passing.close()
+      return nodeFileSystem.open(path, flags, mode)
+    },
+  }
+  const lock = await lockWorkspace(workspace, { fs })
+  expect(looks).toBeGreaterThanOrEqual(2)
+  await expect(lockWorkspace(workspace)).rejects.toMatchObject({ code: "conflict", data: { pid: process.pid } })
+  await lock[Symbol.asyncDispose]()
+})
+
 it("prints no warning", async () => {
   const { child, said } = await contender()
   expect(said).toBe("held")
@@ -117,6 +137,9 @@ it("says what is wrong with a place that cannot be locked", async () => {
   const file = join(workspace, "file")
   await writeFile(file, "")
   await expect(lockWorkspace(file)).rejects.toMatchObject({ code: "storage_error" })
+  await mkdir(join(workspace, "astray"))
+  await symlink("nowhere", join(workspace, "astray", "clarity.lock"))
+  await expect(lockWorkspace(join(workspace, "astray"))).rejects.toMatchObject({ code: "storage_error" })
   const garbage = join(workspace, "other")
   await mkdir(garbage)
   await writeFile(join(garbage, "clarity.lock"), "this is no lock file, it is somebody's poem".repeat(100))

@@ -26,18 +26,7 @@ export async function lockWorkspace(directory: string, options: WorkspaceLockOpt
   await ensureDirectory(directory, fs)
   await createLockFile(fs, path)
 
-  const sqlite = loadSqlite()
-  let database: DatabaseSync | undefined
-  try {
-    database = new sqlite.DatabaseSync(path)
-    database.exec("BEGIN EXCLUSIVE")
-  } catch (error) {
-    database?.close()
-    if (sqliteCode(error) === busy) throw await inUse(fs, directory, ownerPath)
-    const reason = error instanceof Error ? error.message : "unknown failure"
-    throw new ClarityError("storage_error", `cannot lock ${path}: ${reason}`, { cause: error })
-  }
-
+  const database = await takeLock(fs, directory, path, ownerPath)
   held.add(database)
   await writeOwner(fs, ownerPath, clock.now())
   return {
@@ -60,25 +49,53 @@ async function createLockFile(fs: FileSystem, path: string): Promise<void> {
     }
   } catch (error) {
     if (!isErrno(error, "EEXIST")) throw storageError("create", path, error)
-    if ((await fs.facts(path)).kind !== "file")
-      throw new ClarityError("storage_error", `cannot lock ${path}: it is not a regular file`)
+    const kind = await fs.facts(path).then(
+      (facts) => facts.kind,
+      (unknown: unknown) => {
+        throw storageError("lock", path, unknown)
+      },
+    )
+    if (kind !== "file") throw new ClarityError("storage_error", `cannot lock ${path}: it is not a regular file`)
   }
 }
 
-async function inUse(fs: FileSystem, directory: string, ownerPath: string): Promise<ClarityError> {
-  let owner = await readOwner(fs, ownerPath)
-  // The holder writes its note just after it got the lock, over the note of one that was killed.
-  for (let attempt = 0; owner === undefined && attempt < 20; attempt++) {
-    await setTimeout(20)
-    owner = await readOwner(fs, ownerPath)
+/** An open transaction that excludes everybody else. */
+async function takeLock(fs: FileSystem, directory: string, path: string, ownerPath: string): Promise<DatabaseSync> {
+  const sqlite = loadSqlite()
+  for (let attempt = 1; ; attempt++) {
+    let database: DatabaseSync | undefined
+    try {
+      database = new sqlite.DatabaseSync(path)
+      database.exec("BEGIN EXCLUSIVE")
+      return database
+    } catch (error) {
+      database?.close()
+      if (sqliteCode(error) !== busy) {
+        const reason = error instanceof Error ? error.message : "unknown failure"
+        throw new ClarityError("storage_error", `cannot lock ${path}: ${reason}`, { cause: error })
+      }
+    }
+    // Two that ask at the same moment both hear "busy": each saw the other on its way, and nobody has it. So it is
+    // asked for again, after unequal pauses. A holder writes its note just after it got the lock.
+    const owner = await readOwner(fs, ownerPath)
+    if ((owner !== undefined && attempt >= 4) || attempt >= 30) throw inUse(directory, owner)
+    await setTimeout(5 + Math.random() * 25)
   }
+}
+
+function inUse(directory: string, owner: Owner | undefined): ClarityError {
   const who = owner === undefined ? "another process" : `process ${owner.pid} (since ${owner.since})`
   return new ClarityError("conflict", `${directory} is in use by ${who}. Stop that one, or choose another workspace.`, {
     data: { reason: "workspace_locked", ...(owner === undefined ? {} : { pid: owner.pid }) },
   })
 }
 
-async function readOwner(fs: FileSystem, path: string): Promise<{ pid: number; since: string } | undefined> {
+interface Owner {
+  readonly pid: number
+  readonly since: string
+}
+
+async function readOwner(fs: FileSystem, path: string): Promise<Owner | undefined> {
   try {
     const read = await readBounded(fs, path, 4096)
     const owner: unknown = JSON.parse(Buffer.from(read?.bytes ?? []).toString("utf8"))
