@@ -2,9 +2,12 @@ import { readFileSync } from "node:fs"
 import { join, resolve } from "node:path"
 import { ClarityError, said, validate } from "@clarity-runtime/contracts"
 import * as v from "valibot"
+import { defaultConnectionLimits, type ConnectionLimits } from "./listen.ts"
+import { defaultOverloadLimits, type OverloadLimits } from "./overload.ts"
 
 const port = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65_535))
 const milliseconds = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(86_400_000))
+const count = (min: number, max: number) => v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max))
 const names = v.pipe(v.array(v.pipe(v.string(), v.minLength(1), v.maxLength(253))), v.maxLength(256))
 
 /** `.clarity/clarityd.json`; `schemas/clarityd.schema.json` is generated from it. Secrets do not belong in it. */
@@ -39,6 +42,17 @@ export const configurationFileSchema = v.strictObject({
       memoryBudgetMb: v.optional(v.pipe(v.number(), v.integer(), v.minValue(64), v.maxValue(1_048_576))),
     }),
   ),
+  limits: v.optional(
+    v.strictObject({
+      connections: v.optional(said("Connections at once.", count(1, 1_000_000))),
+      connectionsPerAddress: v.optional(
+        said("Connections at once from one address but loopback.", count(1, 1_000_000)),
+      ),
+      eventLoopDelayMs: v.optional(
+        said("Lateness of the event loop in milliseconds at which new calls are turned away.", count(10, 60_000)),
+      ),
+    }),
+  ),
   provisioning: v.optional(said("Let MCP clients register services and write secrets.", v.boolean())),
   auditIncludeLifecycle: v.optional(v.boolean()),
 })
@@ -70,6 +84,8 @@ export interface Configuration {
   }
   readonly wasm: { readonly timeoutMs: number; readonly workers: number | undefined }
   readonly memoryBudgetMb: number | undefined
+  readonly connections: ConnectionLimits
+  readonly overload: OverloadLimits
   readonly provisioning: boolean
   readonly auditIncludeLifecycle: boolean
   /** File with manifests to register when this workspace has never had any. */
@@ -114,6 +130,14 @@ export function readConfiguration(flags: Flags, environment: Environment, cwd: s
     wasm: {
       timeoutMs: fromEnvironment("CLARITY_LOCAL_FN_TIMEOUT_MS", 1, 86_400_000) ?? file.wasm?.timeoutMs ?? 5000,
       workers: file.wasm?.workers,
+    },
+    connections: {
+      total: file.limits?.connections ?? defaultConnectionLimits.total,
+      perAddress: file.limits?.connectionsPerAddress ?? defaultConnectionLimits.perAddress,
+    },
+    overload: {
+      ...defaultOverloadLimits,
+      eventLoopDelayMs: file.limits?.eventLoopDelayMs ?? defaultOverloadLimits.eventLoopDelayMs,
     },
     memoryBudgetMb: file.processes?.memoryBudgetMb,
     provisioning: switchFrom(environment["CLARITY_ENABLE_MCP_PROVISIONING"]) ?? file.provisioning ?? false,

@@ -1,9 +1,17 @@
 import { join } from "node:path"
 import { bearerToken, createCredentials, loopback } from "@clarity-runtime/auth-providers"
-import { asClarityError, systemClock, type Caller, type Registry, type Supervision } from "@clarity-runtime/contracts"
+import {
+  asClarityError,
+  ClarityError,
+  systemClock,
+  type Caller,
+  type Registry,
+  type Supervision,
+} from "@clarity-runtime/contracts"
 import { controlApp, controlServices, type ControlContext } from "@clarity-runtime/control"
 import {
   createGateway,
+  errorResponse,
   fixedSource,
   joinSources,
   type EdgeVariables,
@@ -22,6 +30,7 @@ import { wasmBackends } from "@clarity-runtime/wasm-host"
 import { Hono } from "hono"
 import type { Configuration } from "./configuration.ts"
 import { fetchManifest } from "./fetch-manifest.ts"
+import type { Overload } from "./overload.ts"
 import { pages } from "./pages.ts"
 import { createReloading } from "./reload.ts"
 import { version } from "./version.ts"
@@ -34,6 +43,8 @@ export interface Daemon extends AsyncDisposable {
   readonly supervision: Supervision
   /** Where it can be reached, once something listens. */
   listensAt(url: string): void
+  /** From now on calls are turned away while this says that the process does not keep up; owned by the daemon. */
+  watchesLoad(overload: Overload): void
   /** Reads the configuration anew; a wrong one is told in the log and changes nothing. */
   reload(): void
   /** From now on `/readyz` says no, and streams of events and logs end. */
@@ -50,6 +61,7 @@ export async function createDaemon(
   const startedAt = clock.now()
   const stateDir = join(workspace, ".clarity", "runtime")
   let listen = "http://127.0.0.1"
+  let overload: Overload | undefined
   const closing = new AbortController()
 
   const owned: AsyncDisposable[] = []
@@ -140,6 +152,10 @@ export async function createDaemon(
       pages({ edge: gateway.edge, supervision, info: context.info, isDraining: () => closing.signal.aborted }),
     )
     app.use("/api/*", gateway.edge.guard())
+    app.use("/api/*", (c, next) => {
+      if (!closing.signal.aborted || c.req.method === "GET") return next()
+      return Promise.resolve(errorResponse(turnedAway("the runtime is stopping", "draining"), gateway.edge.challenge))
+    })
     app.route("/", controlApp(context))
     app.notFound((c) =>
       c.json({ error: `no such page: ${c.req.method} ${c.req.path.slice(0, 200)}`, code: "not_found" }, 404),
@@ -155,11 +171,19 @@ export async function createDaemon(
 
     return {
       // Calls do not pass through the router of everything else.
-      fetch: async (request, env) => (isMcp(request) ? gateway.fetch(request, env) : app.fetch(request, env as object)),
+      fetch: async (request, env) => {
+        if (!isMcp(request)) return app.fetch(request, env as object)
+        if (overload?.reason === undefined) return gateway.fetch(request, env)
+        return errorResponse(turnedAway("the runtime is overloaded", overload.reason), gateway.edge.challenge)
+      },
       gateway,
       registry,
       supervision,
       listensAt: (url) => void (listen = url),
+      watchesLoad(given) {
+        overload = given
+        owned.push({ [Symbol.asyncDispose]: async () => given[Symbol.dispose]() })
+      },
       reload() {
         try {
           const { changed, needsRestart } = reloading.reload()
@@ -176,6 +200,10 @@ export async function createDaemon(
     await disposeAll(owned)
     throw error
   }
+}
+
+function turnedAway(why: string, reason: string): ClarityError {
+  return new ClarityError("unavailable", `${why}; try again`, { data: { reason, retryAfterMs: 1000 } })
 }
 
 function gateOptions({ allowedHosts, allowedOrigins, host }: Configuration): GateOptions {

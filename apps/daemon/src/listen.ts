@@ -1,5 +1,6 @@
 import { createServer, type Server, type ServerResponse } from "node:http"
-import type { AddressInfo } from "node:net"
+import type { AddressInfo, Socket } from "node:net"
+import { isLoopback } from "@clarity-runtime/auth-providers"
 import { ClarityError } from "@clarity-runtime/contracts"
 import { createAdaptorServer } from "@hono/node-server"
 
@@ -11,6 +12,15 @@ export interface Listening extends AsyncDisposable {
   /** Takes no new connections, lets every answer close its own, and resolves when none is in flight or after `maxMs`. */
   drain(maxMs: number): Promise<void>
 }
+
+export interface ConnectionLimits {
+  /** Connections at once; more are closed as they come. */
+  readonly total: number
+  /** Of one address; loopback is exempt, for everybody on this machine shares it. */
+  readonly perAddress: number
+}
+
+export const defaultConnectionLimits: ConnectionLimits = { total: 4096, perAddress: 256 }
 
 type Fetch = (request: Request, env: unknown) => Response | Promise<Response>
 
@@ -27,13 +37,24 @@ const serverOptions = {
  * Listens on one address, or without one on both loopback addresses (IPv6 only where the machine has it), all on the
  * same port. Throws ClarityError `config_error` that says what to do when the port is taken or may not be used.
  */
-export async function listen(fetch: Fetch, host: string | undefined, port: number): Promise<Listening> {
+export async function listen(
+  fetch: Fetch,
+  host: string | undefined,
+  port: number,
+  connections: ConnectionLimits = defaultConnectionLimits,
+): Promise<Listening> {
   const traffic = createTraffic()
-  const first = await open(fetch, traffic, host ?? "127.0.0.1", port)
+  const admit = createTurnstile(connections)
+  const openAt = async (address: string, at: number) => {
+    const server = await open(fetch, traffic, address, at)
+    server.on("connection", admit)
+    return server
+  }
+  const first = await openAt(host ?? "127.0.0.1", port)
   const bound = (first.address() as AddressInfo).port
   const servers = [first]
   if (host === undefined) {
-    const second = await open(fetch, traffic, "::1", bound).catch(() => undefined)
+    const second = await openAt("::1", bound).catch(() => undefined)
     if (second !== undefined) servers.push(second)
   }
   return {
@@ -56,6 +77,25 @@ export async function listen(fetch: Fetch, host: string | undefined, port: numbe
         server.closeAllConnections()
       }
     },
+  }
+}
+
+/** Lets connections in up to their limits, counted over all servers together. */
+function createTurnstile({ total, perAddress }: ConnectionLimits): (socket: Socket) => void {
+  const open = new Map<string, number>()
+  let all = 0
+  return (socket) => {
+    const address = socket.remoteAddress ?? ""
+    const mine = open.get(address) ?? 0
+    if (all >= total || (mine >= perAddress && !isLoopback(address))) return void socket.destroy()
+    all++
+    open.set(address, mine + 1)
+    socket.once("close", () => {
+      all--
+      const rest = (open.get(address) ?? 1) - 1
+      if (rest > 0) open.set(address, rest)
+      else open.delete(address)
+    })
   }
 }
 

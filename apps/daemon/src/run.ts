@@ -2,6 +2,7 @@ import type { Configuration } from "./configuration.ts"
 import { createDaemon } from "./daemon.ts"
 import { registerExamples } from "./examples.ts"
 import { listen } from "./listen.ts"
+import { watchOverload } from "./overload.ts"
 
 const drainMs = 25_000
 const stopMs = 30_000
@@ -26,7 +27,9 @@ export async function run(configuration: Configuration, readAgain: () => Configu
   try {
     if (configuration.examples !== undefined)
       await registerExamples(daemon.registry, configuration.examples, configuration.workspace)
-    const listening = await listen(daemon.fetch, configuration.host, configuration.port)
+    const { host, port, connections, overload } = configuration
+    const listening = await listen(daemon.fetch, host, port, connections)
+    daemon.watchesLoad(watchOverload(overload, () => listening.inFlight))
     try {
       const url = urlOf(configuration.host, listening.port)
       daemon.listensAt(url)

@@ -3,6 +3,7 @@ import {
   asClarityError,
   ClarityError,
   hasScope,
+  isJsonObject,
   reaches,
   silentTelemetry,
   systemClock,
@@ -69,7 +70,10 @@ export interface Gateway extends Caller, AsyncDisposable {
   call(request: McpRequest, options: CallOptions): Reply
   /** The way in, to be put before the app's other routes. */
   readonly edge: Edge
-  /** Ends what waits for news (listen streams, standing streams), so that only calls under way are left. */
+  /**
+   * Ends what waits for news (listen streams, standing streams) and takes no new requests: what belongs to calls under
+   * way, answers and cancellations of their clients, still comes in.
+   */
   drain(): void
 }
 
@@ -89,6 +93,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   const edge = createEdge(options)
   const build = createCatalogBuilder()
   const listChanges = createListChanges()
+  let draining = false
   let snapshot = source.snapshot()
   let catalog: Catalog = build(snapshot)
 
@@ -180,6 +185,10 @@ export function createGateway(options: GatewayOptions): Gateway {
       const body = await readJsonBody(http, maxBodyBytes)
       value = body.value
       const { bytes } = body
+      if (draining && isNew(value))
+        throw new ClarityError("unavailable", "the runtime is stopping and takes no new requests", {
+          data: { reason: "draining", retryAfterMs: 5000 },
+        })
       if (Array.isArray(value)) return await answerBatch(core, sessions, value, { http, principal, view, bytes })
       const message = readEnvelope(value)
       if (message.kind === "request") checkScope(principal, message.method)
@@ -241,6 +250,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       })
     },
     drain() {
+      draining = true
       listeners.close()
       for (const session of sessions.all()) session.standing.end()
     },
@@ -252,6 +262,11 @@ export function createGateway(options: GatewayOptions): Gateway {
       core.alarms.close()
     },
   }
+}
+
+/** True for what begins something: a request, or a batch, which may hold some. */
+function isNew(value: unknown): boolean {
+  return Array.isArray(value) || (isJsonObject(value) && "method" in value && "id" in value)
 }
 
 /**
