@@ -2,7 +2,7 @@ import type { CallLimits, ServiceDefinition } from "./backend.ts"
 import type { Interface } from "./interface.ts"
 import type { ClarityError } from "./errors.ts"
 import type { JsonObject } from "./json.ts"
-import type { Principal } from "./principal.ts"
+import type { Principal, Scope } from "./principal.ts"
 
 /** All a decision about one call may depend on. */
 export interface AdmissionInput {
@@ -67,6 +67,9 @@ export interface CallOutcome {
   readonly kind: "ok" | "tool_error" | "upstream_error" | "rejected" | "cancelled"
   readonly error?: ClarityError
   readonly durationMs: number
+  /** Bytes of the answer and tokens it cost, where somebody counted them; for budgets. */
+  readonly resultBytes?: number
+  readonly tokens?: number
 }
 
 /** Decides whether one principal may make one call. Fails closed: what throws denies. */
@@ -149,9 +152,58 @@ export interface ToolDrift {
   readonly fields: readonly string[]
 }
 
+/** One expected decision, as a file of them writes it. */
+export interface PolicyCase {
+  /** Scopes default to `read` and `call`. */
+  readonly principal: { readonly id: string; readonly scopes?: readonly Scope[]; readonly reach?: readonly string[] }
+  /** Namespace or id; one that is not known is taken for a service of that name. */
+  readonly service: string
+  /** Default `tools/call`. */
+  readonly method?: string
+  /** Exactly one of the three, by the service's own name. */
+  readonly tool?: string
+  readonly prompt?: string
+  readonly resource?: string
+  /** In place of what the service declares. */
+  readonly annotations?: JsonObject
+  readonly expect: Explanation["effect"]
+  /** Name of the rule that must decide. */
+  readonly rule?: string
+  /** Whether it must be in lists. */
+  readonly visible?: boolean
+}
+
+export interface PolicyTestReport {
+  readonly passed: number
+  readonly failed: number
+  /** Version of the rules that were tried. */
+  readonly version: string
+  /** In the order of the cases. */
+  readonly results: readonly PolicyCaseResult[]
+}
+
+export interface PolicyCaseResult {
+  /** `token:ci notes/delete_note`. */
+  readonly name: string
+  readonly passed: boolean
+  /** Why it failed, in words. */
+  readonly problem?: string
+  readonly got: Explanation
+}
+
 /** The operator's side of a policy. Asynchronous answers are durable when they resolve. */
 export interface PolicyDesk {
   status(): PolicyStatus
+  /** Looks for newer rules now, and takes a file that is gone for gone. Resolves when `status` tells the outcome. */
+  reload(by: Principal): Promise<PolicyStatus>
+  /**
+   * Tries expected decisions against the rules in force, or against others that are not installed. `services` are those
+   * whose declarations are known. Throws `invalid_params` naming what is wrong in either.
+   */
+  test(
+    input: { readonly cases: unknown; readonly rules?: unknown },
+    services: readonly JudgedService[],
+  ): PolicyTestReport
   explain(input: ExplainInput): Explanation
   /** Newest first. */
   approvals(): readonly PendingApproval[]

@@ -4,9 +4,11 @@ import {
   validate,
   type CallLimits,
   type OriginType,
+  type ServiceDefinition,
   type ServiceManifest,
 } from "@clarity-runtime/contracts"
 import * as v from "valibot"
+import type { CapRule } from "./rules-schema.ts"
 
 const count = (min: number, max: number) =>
   v.optional(v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max)))
@@ -67,7 +69,7 @@ export interface InFlightBounds {
 }
 
 /** What holds for the calls of one service, worked out once per manifest. */
-export interface ServiceRules {
+export interface ServiceBounds {
   readonly limits: CallLimits
   readonly maxPayloadBytes: number
   readonly maxConcurrency: number
@@ -77,10 +79,12 @@ export interface ServiceRules {
   readonly refused: string | undefined
 }
 
-export interface Rules {
+export interface Bounds {
   readonly inFlight: InFlightBounds
-  of(manifest: ServiceManifest): ServiceRules
+  of(service: ServiceDefinition, caps: (service: ServiceDefinition) => readonly CapRule[]): ServiceBounds
 }
+
+type CapsOf = Parameters<Bounds["of"]>[1]
 
 const originDefaults = {
   remote_mcp: {
@@ -115,7 +119,7 @@ const inFlightDefaults: InFlightBounds = {
 }
 
 /** Throws ClarityError (`config_error`) that names the place of a wrong option. */
-export function rulesFrom(options: PolicyLimits): Rules {
+export function boundsFrom(options: PolicyLimits): Bounds {
   const given = validate(limitsSchema, options, "config_error", "invalid policy limits")
   const perOrigin = {
     remote_mcp: { ...originDefaults.remote_mcp, ...known(given.remote) },
@@ -123,9 +127,9 @@ export function rulesFrom(options: PolicyLimits): Rules {
     local_wasm: { ...originDefaults.local_wasm, ...known(given.wasm) },
   }
   const allowedHosts = given.remote?.allowedHosts
-  // By manifest: a changed service has a new one, and the rules of an old one go with it.
-  const cache = new WeakMap<ServiceManifest, ServiceRules>()
-  const work = (manifest: ServiceManifest): ServiceRules => {
+  // By manifest: a changed service has a new one, and the bounds of an old one go with it.
+  const cache = new WeakMap<ServiceManifest, { namespace: string; caps: CapsOf; bounds: ServiceBounds }>()
+  const work = (manifest: ServiceManifest): ServiceBounds => {
     const { origin } = manifest.spec
     const base = perOrigin[origin.type]
     const own = limitsOf(manifest)
@@ -147,11 +151,31 @@ export function rulesFrom(options: PolicyLimits): Rules {
   }
   return {
     inFlight: { ...inFlightDefaults, ...known(given.inFlight) },
-    of(manifest) {
-      let rules = cache.get(manifest)
-      if (rules === undefined) cache.set(manifest, (rules = work(manifest)))
-      return rules
+    of(service, caps) {
+      const { manifest, namespace } = service
+      const known = cache.get(manifest)
+      if (known !== undefined && known.caps === caps && known.namespace === namespace) return known.bounds
+      const bounds = caps(service).reduce(capped, work(manifest))
+      cache.set(manifest, { namespace, caps, bounds })
+      return bounds
     },
+  }
+}
+
+/** The lower of both, field by field. */
+function capped(bounds: ServiceBounds, cap: CapRule): ServiceBounds {
+  const least = (value: number, bound: number | undefined) => Math.min(value, bound ?? value)
+  const { idleMs, totalMs, maxResultBytes } = bounds.limits
+  const longest = least(totalMs, cap.totalMs)
+  return {
+    ...bounds,
+    limits: {
+      idleMs: Math.min(least(idleMs, cap.timeoutMs), longest),
+      totalMs: longest,
+      maxResultBytes: least(maxResultBytes, cap.maxResultBytes),
+    },
+    maxPayloadBytes: least(bounds.maxPayloadBytes, cap.maxPayloadBytes),
+    maxConcurrency: least(bounds.maxConcurrency, cap.maxConcurrency),
   }
 }
 

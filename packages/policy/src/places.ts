@@ -3,12 +3,13 @@ import {
   ClarityError,
   type Admission,
   type CallLimits,
+  type CallOutcome,
   type Clock,
   type Permit,
   type ServiceDefinition,
 } from "@clarity-runtime/contracts"
 import { FairQueue, type Waiting } from "./fair-queue.ts"
-import type { InFlightBounds, ServiceRules } from "./limits.ts"
+import type { InFlightBounds, ServiceBounds } from "./limits.ts"
 
 /** Calls under way and waiting, right now. */
 export interface PolicyLoad {
@@ -19,6 +20,11 @@ export interface PolicyLoad {
   /** Services and principals with a call under way or waiting: all that is remembered. */
   readonly services: number
   readonly principals: number
+}
+
+/** Told how a call that got its place ended, exactly once. */
+export interface Books {
+  settle(serviceId: string, outcome: CallOutcome): void
 }
 
 interface Waiter extends Waiting {
@@ -41,7 +47,7 @@ const retryAfterMs = 1000
 
 /** Gives out places at services, and counts what everybody has under way. Nothing here grows with history. */
 export class Places {
-  readonly #bounds: InFlightBounds
+  #bounds: InFlightBounds
   readonly #clock: Clock
   readonly #gates = new Map<string, Gate>()
   readonly #spare: Gate[] = []
@@ -53,14 +59,21 @@ export class Places {
     this.#clock = clock
   }
 
+  /** Other bounds from now on; what is under way keeps its places. */
+  rebound(bounds: InFlightBounds): void {
+    this.#bounds = bounds
+  }
+
   /** A permit at once when a place is free; otherwise the call waits its turn, or is told why it cannot. */
   take(
     principal: string,
     service: ServiceDefinition,
-    rules: ServiceRules,
+    rules: ServiceBounds,
     signal: AbortSignal,
+    books?: Books,
+    granted = false,
   ): Admission | Promise<Admission> {
-    const permit = new PlacePermit(this, principal, service, rules)
+    const permit = new PlacePermit(this, principal, service, rules, books, granted)
     const wait = this.claim(permit, signal, false)
     if (wait === undefined) return permit
     if (wait instanceof ClarityError) return { kind: "deny", error: wait }
@@ -207,16 +220,27 @@ export class Places {
 class PlacePermit implements Permit {
   readonly principal: string
   readonly service: ServiceDefinition
-  readonly rules: ServiceRules
+  readonly rules: ServiceBounds
+  readonly granted: boolean
   /** Where the place is held; undefined while there is none. */
   gate: Gate | undefined
   /** Ends a wait for a place. */
   abandon: (() => void) | undefined
   readonly #places: Places
+  readonly #books: Books | undefined
   #over = false
 
-  constructor(places: Places, principal: string, service: ServiceDefinition, rules: ServiceRules) {
+  constructor(
+    places: Places,
+    principal: string,
+    service: ServiceDefinition,
+    rules: ServiceBounds,
+    books: Books | undefined,
+    granted: boolean,
+  ) {
     this.#places = places
+    this.#books = books
+    this.granted = granted
     this.principal = principal
     this.service = service
     this.rules = rules
@@ -236,9 +260,11 @@ class PlacePermit implements Permit {
     return this.rules.limits
   }
 
-  settle(): void {
+  settle(outcome: CallOutcome): void {
+    if (this.#over) return
     this.#over = true
     this.suspend()
+    this.#books?.settle(this.service.id, outcome)
   }
 
   suspend(): void {

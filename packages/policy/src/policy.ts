@@ -1,83 +1,227 @@
 import {
   abortError,
   ClarityError,
-  hasScope,
+  createBroadcast,
+  silentTelemetry,
   systemClock,
-  unknownTarget,
   type Admission,
   type AdmissionInput,
+  type BackendSource,
   type Clock,
   type Policy,
+  type PolicyDesk,
+  type PolicyStatus,
+  type Telemetry,
 } from "@clarity-runtime/contracts"
-import { rulesFrom, type PolicyLimits } from "./limits.ts"
-import { Places, type PolicyLoad } from "./places.ts"
+import { createApprovals, type Grant } from "./approvals.ts"
+import { createGuards } from "./guards.ts"
+import { caseOf, errorOf, explain, hidden, refusalOf, type Case, type Grounds } from "./judge.ts"
+import { boundsFrom, type PolicyLimits } from "./limits.ts"
+import { methodOf } from "./matching.ts"
+import { memoryPins, type Pins } from "./pins.ts"
+import { Places, type Books, type PolicyLoad } from "./places.ts"
+import { fixedRules, type RulesSource } from "./rules-source.ts"
+import { tryCases } from "./test-rules.ts"
 
 /** A policy whose bounds can be watched at work. */
 export interface BoundedPolicy extends Policy {
   load(): PolicyLoad
 }
 
+/** Rules, approvals, pins and bounds in one; what calls ask and what operators do. */
+export interface StandardPolicy extends BoundedPolicy, PolicyDesk {
+  visible: NonNullable<Policy["visible"]>
+  refusal: NonNullable<Policy["refusal"]>
+  answer: NonNullable<Policy["answer"]>
+  changes: NonNullable<Policy["changes"]>
+  /** Other limits from now on; calls under way keep their places and the limits they began with. Throws `config_error`. */
+  reconfigure(limits: PolicyLimits): void
+  /** Records every change of a tool from now on, pinned or not, until the signal aborts. */
+  follow(source: Pick<BackendSource, "snapshot" | "changes">, signal: AbortSignal): Promise<void>
+}
+
 export interface StandardPolicyOptions extends PolicyLimits {
+  /** Default: everything is allowed within the limits. */
+  readonly rules?: RulesSource
+  /** Where approved tools are remembered; default: in memory. Stays the property of whoever hands it in. */
+  readonly pins?: Pins
   readonly clock?: Clock
+  readonly telemetry?: Telemetry
 }
 
 /**
- * What the daemon runs with: a tool call needs the scope `call`, everything else `read` or `call`; tools outside a
- * service's `allowedTools` are neither seen nor called; payloads, depth and calls in flight are bounded, and calls
- * over a service's concurrency wait in a bounded queue in which principals take turns.
+ * What the daemon runs with: a tool call needs the scope `call`, everything else `read` or `call`; what is outside a
+ * principal's reach or a service's `allowedTools`, denied by a rule or not as it was approved is neither seen nor
+ * called; payloads, depth, rates, budgets and calls in flight are bounded, and calls over a service's concurrency
+ * wait in a bounded queue in which principals take turns.
  * Throws ClarityError (`config_error`) for limits out of range.
  */
-export function standardPolicy(options: StandardPolicyOptions = {}): BoundedPolicy {
-  const { clock = systemClock, ...limits } = options
-  return bounded(limits, clock, scopeRefusal)
+export function standardPolicy(options: StandardPolicyOptions = {}): StandardPolicy {
+  const { rules, pins, clock, telemetry, ...limits } = options
+  return create({ limits, principals: true, rules, pins, clock, telemetry })
 }
 
 /** Everybody may call everything the services themselves offer; still bounded like `standardPolicy`. */
 export function allowAll(options: { readonly limits?: PolicyLimits; readonly clock?: Clock } = {}): BoundedPolicy {
-  return bounded(options.limits ?? {}, options.clock ?? systemClock, () => undefined)
+  return create({ limits: options.limits ?? {}, principals: false, clock: options.clock })
 }
 
-function bounded(
-  limits: PolicyLimits,
-  clock: Clock,
-  refusal: (input: AdmissionInput) => ClarityError | undefined,
-): BoundedPolicy {
-  const rules = rulesFrom(limits)
-  const places = new Places(rules.inFlight, clock)
-  const { maxDepth } = rules.inFlight
+interface Parts {
+  readonly limits: PolicyLimits
+  readonly principals: boolean
+  readonly rules?: RulesSource | undefined
+  readonly pins?: Pins | undefined
+  readonly clock?: Clock | undefined
+  readonly telemetry?: Telemetry | undefined
+}
+
+function create(parts: Parts): StandardPolicy {
+  const { principals, clock = systemClock, telemetry = silentTelemetry } = parts
+  const { rules: source = fixedRules(), pins = memoryPins(telemetry) } = parts
+  let bounds = boundsFrom(parts.limits)
+  let grounds: Grounds = { rules: source.current.rules, pins, principals }
+  const places = new Places(bounds.inFlight, clock)
+  const approvals = createApprovals(clock, telemetry)
+  const guards = createGuards(clock, grounds.rules)
+  const changed = createBroadcast<undefined>()
+
+  source.subscribe(() => {
+    const { rules } = source.current
+    if (rules !== grounds.rules) {
+      grounds = { rules, pins, principals }
+      guards.apply(rules)
+      approvals.clear()
+    }
+    changed.publish(undefined)
+  })
+  pins.subscribe(() => changed.publish(undefined))
+
+  const boundsOf = (service: AdmissionInput["service"]) => bounds.of(service, grounds.rules.capsOf)
+
+  function status(): PolicyStatus {
+    const { rules, closed, problem, file } = source.current
+    return {
+      version: rules.version,
+      rules: closed ? 0 : rules.file.rules.length,
+      ...(file === undefined ? {} : { file }),
+      ...(problem === undefined ? {} : { problem }),
+      closed,
+    }
+  }
+
+  /** The bounds of this one request that are no matter of rules. */
+  function outOfBounds({ service, bytes, depth }: AdmissionInput, { bounds: own }: Case): ClarityError | undefined {
+    const { maxDepth } = bounds.inFlight
+    const data = { service: service.namespace }
+    if (depth > maxDepth) {
+      const text = `calls made from calls go too deep (${depth} > ${maxDepth})`
+      return new ClarityError("policy_denied", text, { data: { ...data, reason: "depth" } })
+    }
+    if (bytes <= own.maxPayloadBytes) return undefined
+    const text = `request to ${service.namespace} too large (${bytes} > ${own.maxPayloadBytes} bytes)`
+    return new ClarityError("payload_too_large", text, { data })
+  }
+
+  /** A place, once rates, budgets and the service's circuit let it through; what was taken goes back when there is none. */
+  function place(input: AdmissionInput, given: Case, grant: Grant | undefined, signal: AbortSignal) {
+    const books = guards.admit(input, given)
+    if (books instanceof ClarityError) {
+      grant?.giveBack()
+      return deny(books)
+    }
+    const { principal, service } = input
+    const settled = (admission: Admission) => closeBooks(admission, input, books, grant)
+    const admission = places.take(principal.id, service, given.bounds, signal, books, grant !== undefined)
+    return admission instanceof Promise ? admission.then(settled) : settled(admission)
+  }
+
   return {
+    perPrincipal: principals,
+
     admit(input, signal) {
-      const { service, target, bytes, depth } = input
-      const own = rules.of(service.manifest)
-      if (input.method === "tools/call" && own.allowedTools?.has(target ?? "") === false)
-        return deny(unknownTarget("tool", target ?? ""))
-      const refused = refusal(input)
-      if (refused !== undefined) return deny(refused)
-      if (own.refused !== undefined) return deny(denied(service.namespace, "host_not_allowed", own.refused))
-      if (depth > maxDepth)
-        return deny(denied(service.namespace, "depth", `calls made from calls go too deep (${depth} > ${maxDepth})`))
-      if (bytes > own.maxPayloadBytes) {
-        const text = `request to ${service.namespace} too large (${bytes} > ${own.maxPayloadBytes} bytes)`
-        return deny(new ClarityError("payload_too_large", text, { data: { service: service.namespace } }))
-      }
+      const given = caseOf(input, boundsOf(input.service))
+      const refusal = refusalOf(grounds, given)
+      if (refusal !== undefined) return deny(errorOf(refusal, given))
+      const out = outOfBounds(input, given)
+      if (out !== undefined) return deny(out)
       if (signal.aborted) return deny(abortError(signal))
-      return places.take(input.principal.id, service, own, signal)
+      const verdict = grounds.rules.judge(given)
+      if (verdict.effect !== "ask" || input.continued === true) return place(input, given, undefined, signal)
+      const asked = approvals.of(input, verdict, grounds.rules)
+      if (asked.state === "waiting") return { kind: "ask", approval: asked.approval }
+      if (asked.state === "refused") return deny(asked.error)
+      return place(input, given, asked.grant, signal)
     },
-    visible(_principal, service, kind, name) {
-      return kind !== "tool" || rules.of(service.manifest).allowedTools?.has(name) !== false
+
+    visible(principal, service, kind, name) {
+      const input = { principal, service, method: methodOf[kind], target: name }
+      return !hidden(grounds, caseOf(input, boundsOf(service), kind))
     },
+
+    refusal(input) {
+      const given = caseOf(input, boundsOf(input.service))
+      const refusal = refusalOf(grounds, given)
+      return refusal === undefined ? undefined : errorOf(refusal, given)
+    },
+
+    answer: (id, principal, approved) => approvals.answer(id, principal, approved),
+    changes: (signal) => changed.subscribe(signal),
     load: () => places.load(),
+
+    reconfigure(limits) {
+      bounds = boundsFrom(limits)
+      places.rebound(bounds.inFlight)
+      changed.publish(undefined)
+    },
+
+    async follow(services, signal) {
+      for (const service of services.snapshot().services) pins.observe(service)
+      for await (const { services: all } of services.changes(signal)) for (const service of all) pins.observe(service)
+    },
+
+    status,
+
+    async reload(by) {
+      const message = `a reload of the rules was asked for by ${by.id}`
+      telemetry.record({ kind: "policy.reload", level: "info", message, data: { principal: by.id } })
+      await source.reload?.()
+      return status()
+    },
+
+    test: (input, services) => tryCases(input, { services, grounds, boundsOf }),
+    explain: (input) => explain(grounds, caseOf(input, boundsOf(input.service))),
+    approvals: () => approvals.list(),
+    decide: (id, approved, by) => approvals.decide(id, approved, by),
+    circuits: () => guards.circuits(),
+    forgive: (id) => guards.forgive(id),
+    drifts: (service) => pins.drifts(service),
+
+    async approveTools(service, tools, by) {
+      const approved = await pins.approve(service, tools)
+      telemetry.record({
+        kind: "policy.tools_approved",
+        level: "info",
+        message: `${approved.length} tools of ${service.namespace} approved as they are now by ${by.id}`,
+        serviceId: service.id,
+        data: { principal: by.id, tools: approved.slice(0, 100) },
+      })
+      return approved
+    },
   }
 }
 
-function scopeRefusal({ principal, method, service }: AdmissionInput): ClarityError | undefined {
-  if (hasScope(principal, "call") || (method !== "tools/call" && hasScope(principal, "read"))) return undefined
-  const wanted = method === "tools/call" ? "call" : "read"
-  return denied(service.namespace, "scope", `${principal.id} lacks the scope '${wanted}' for ${method}`)
-}
-
-function denied(service: string, reason: string, text: string): ClarityError {
-  return new ClarityError("policy_denied", text, { data: { service, reason } })
+function closeBooks(
+  admission: Admission,
+  { service }: AdmissionInput,
+  books: Books,
+  grant: Grant | undefined,
+): Admission {
+  if (admission.kind === "permit") grant?.consume()
+  else {
+    books.settle(service.id, { kind: "rejected", durationMs: 0 })
+    grant?.giveBack()
+  }
+  return admission
 }
 
 function deny(error: ClarityError): Admission {
