@@ -12,7 +12,17 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["packages/*/src/**/*.test.ts", "apps/*/src/**/*.test.ts", "scripts/*.test.ts", "test/*.test.ts"],
+          exclude: ["**/*.fuzz.test.ts"],
           testTimeout: 30_000,
+        },
+      },
+      {
+        ...source,
+        test: {
+          name: "fuzz",
+          include: ["packages/*/src/**/*.fuzz.test.ts"],
+          setupFiles: ["test/fuzz/runs.ts"],
+          testTimeout: 3_600_000,
         },
       },
       {

@@ -22,6 +22,7 @@ const commands = {
   ctl: "run clarityctl",
   "dev-ctl": "run clarityctl from source",
   bench: "install, build and measure",
+  fuzz: "try the property tests with many inputs: --runs 100000",
   coverage: "run the tests with coverage",
   script: "run a script below scripts/ in this environment",
 }
@@ -47,11 +48,12 @@ async function main() {
   const here = (file, ...more) => run(tools.node, [join(root, file), ...more], { cwd: invokedFrom() })
 
   await install()
-  if (!["dev", "dev-ctl", "check"].includes(command)) await build(tools.node)
+  if (!["dev", "dev-ctl", "check", "fuzz"].includes(command)) await build(tools.node)
   const work = {
     start: () => here("scripts/start.mjs", ...args),
     ctl: () => here("apps/ctl/bin/run.js", ...args),
     test: () => node("node_modules/vitest/vitest.mjs", "run", ...args),
+    fuzz: () => fuzz(node),
     coverage: () => node("node_modules/vitest/vitest.mjs", "run", "--coverage", ...args),
     check: () => node("scripts/check.mjs", ...args),
     bench: () => fromSource("scripts/bench/main.ts", ...args),
@@ -159,6 +161,14 @@ function run(file, argv, { cwd = root, env = process.env, heard } = {}) {
       resolve(code ?? (signal === "SIGINT" ? 130 : 143))
     })
   })
+}
+
+/** Each property with `--runs` inputs (100,000 where nothing is said); what else is given goes to vitest. */
+function fuzz(node) {
+  const at = args.indexOf("--runs")
+  const [, runs = "100000"] = at < 0 ? [] : args.splice(at, 2)
+  process.env.FUZZ_RUNS = runs
+  return node("node_modules/vitest/vitest.mjs", "run", "--project", "fuzz", ...args)
 }
 
 /** npm hands a signal to the shell it runs its scripts in, which ends without telling us. */
