@@ -63,6 +63,7 @@ export interface Flags {
   readonly "auth-token"?: string | undefined
   readonly workspace?: string | undefined
   readonly config?: string | undefined
+  readonly policy?: string | undefined
   readonly examples?: string | undefined
 }
 
@@ -86,6 +87,8 @@ export interface Configuration {
   readonly memoryBudgetMb: number | undefined
   readonly connections: ConnectionLimits
   readonly overload: OverloadLimits
+  /** The rules file; where somebody named it, it must be there. */
+  readonly policy: { readonly path: string; readonly shown: string; readonly named: boolean }
   readonly provisioning: boolean
   readonly auditIncludeLifecycle: boolean
   /** File with manifests to register when this workspace has never had any. */
@@ -140,10 +143,17 @@ export function readConfiguration(flags: Flags, environment: Environment, cwd: s
       eventLoopDelayMs: file.limits?.eventLoopDelayMs ?? defaultOverloadLimits.eventLoopDelayMs,
     },
     memoryBudgetMb: file.processes?.memoryBudgetMb,
+    policy: rulesAt(nonEmpty(flags.policy) ?? nonEmpty(environment["CLARITYD_POLICY"])),
     provisioning: switchFrom(environment["CLARITY_ENABLE_MCP_PROVISIONING"]) ?? file.provisioning ?? false,
     auditIncludeLifecycle:
       switchFrom(environment["CLARITY_AUDIT_INCLUDE_LIFECYCLE"]) ?? file.auditIncludeLifecycle ?? true,
     examples: flags.examples === undefined ? undefined : resolve(cwd, flags.examples),
+  }
+
+  function rulesAt(given: string | undefined): Configuration["policy"] {
+    if (given !== undefined) return { path: resolve(cwd, given), shown: given, named: true }
+    const shown = join(".clarity", "policy.json")
+    return { path: join(workspace, shown), shown, named: false }
   }
 
   function fromEnvironment(name: string, min: number, max: number): number | undefined {

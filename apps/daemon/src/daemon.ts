@@ -19,7 +19,7 @@ import {
   type GateOptions,
 } from "@clarity-runtime/gateway"
 import { createOutbound } from "@clarity-runtime/outbound"
-import { standardPolicy } from "@clarity-runtime/policy"
+import { openPins, rulesFile, standardPolicy, type PolicyLimits } from "@clarity-runtime/policy"
 import { reapLeftovers, stdioBackends } from "@clarity-runtime/process-host"
 import { createRegistry, lowdbStore } from "@clarity-runtime/registry"
 import { remoteBackends } from "@clarity-runtime/remote-proxy"
@@ -95,16 +95,12 @@ export async function createDaemon(
         }),
       ),
     ]
-    const policy = standardPolicy({
-      remote: {
-        timeoutMs: remote.timeoutMs,
-        maxPayloadBytes: remote.maxPayloadBytes,
-        maxConcurrency: remote.maxConcurrency,
-        ...allowed,
-      },
-      wasm: { timeoutMs: configuration.wasm.timeoutMs },
-    })
+    const { path, shown, named } = configuration.policy
+    const rules = own(await rulesFile({ path, shown, required: named, stateDir, clock, telemetry }))
+    const pins = own(await openPins({ path: join(stateDir, "pins.json"), clock, telemetry }))
+    const policy = standardPolicy({ ...limitsOf(configuration), rules, pins, clock, telemetry })
     const supervision = own(createSupervisor({ registry, factories, telemetry, credentials, clock, options: budget }))
+    void policy.follow(supervision, closing.signal)
     const caller: Caller = { call: (request, options) => gateway.call(request, options) }
     const context: ControlContext = {
       registry,
@@ -112,6 +108,7 @@ export async function createDaemon(
       timeline: telemetry,
       telemetry,
       credentials,
+      policy,
       caller,
       clock,
       closing: closing.signal,
@@ -126,7 +123,13 @@ export async function createDaemon(
     }
     const reloading = createReloading(configuration, {
       read: readAgain,
-      apply: (next) => gateway.edge.reconfigure(gateOptions(next)),
+      apply(next) {
+        // First what may refuse. What waits for a restart stays as it was.
+        const { timeoutMs, maxPayloadBytes, maxConcurrency } = next.remote
+        const live = { ...remote, timeoutMs, maxPayloadBytes, maxConcurrency }
+        policy.reconfigure(limitsOf({ ...configuration, remote: live }))
+        gateway.edge.reconfigure(gateOptions(next))
+      },
     })
     const notices = () => [
       ...registry.notices,
@@ -204,6 +207,12 @@ export async function createDaemon(
 
 function turnedAway(why: string, reason: string): ClarityError {
   return new ClarityError("unavailable", `${why}; try again`, { data: { reason, retryAfterMs: 1000 } })
+}
+
+function limitsOf({ remote, wasm }: Configuration): PolicyLimits {
+  const { timeoutMs, maxPayloadBytes, maxConcurrency, allowedHosts } = remote
+  const allowed = allowedHosts === undefined ? {} : { allowedHosts: [...allowedHosts] }
+  return { remote: { timeoutMs, maxPayloadBytes, maxConcurrency, ...allowed }, wasm: { timeoutMs: wasm.timeoutMs } }
 }
 
 function gateOptions({ allowedHosts, allowedOrigins, host }: Configuration): GateOptions {

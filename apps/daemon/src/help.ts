@@ -7,6 +7,7 @@ usage: clarityd [flags]
       --auth-token T    token that callers must show (CLARITYD_AUTH_TOKEN); without one only this machine is served
   -w, --workspace DIR   folder whose .clarity/ holds the state (CLARITYD_WORKSPACE; default: the current one)
       --config FILE     configuration (CLARITYD_CONFIG; default: .clarity/clarityd.json below the workspace)
+      --policy FILE     rules for calls (CLARITYD_POLICY; default: .clarity/policy.json below the workspace)
       --examples FILE   register these manifests once per workspace
   -v, --version         print the version
   -h, --help            print this text

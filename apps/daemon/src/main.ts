@@ -25,6 +25,7 @@ function parse(argv: readonly string[]) {
         "auth-token": { type: "string" },
         workspace: { type: "string", short: "w" },
         config: { type: "string" },
+        policy: { type: "string" },
         examples: { type: "string" },
         help: { type: "boolean", short: "h" },
         version: { type: "boolean", short: "v" },

@@ -18,6 +18,8 @@ import { closedRules, type RulesInForce, type RulesSource } from "./rules-source
 export interface RulesFileOptions {
   /** The rules file; it need not exist. */
   readonly path: string
+  /** The operator named it: one that is not there is a mistake, not the wish for no rules. */
+  readonly required?: boolean
   /** How status and messages name it; default `path`. */
   readonly shown?: string
   /** Where the last good rules are kept, so that they survive a restart. The holder of the workspace lock's. */
@@ -47,7 +49,7 @@ const pollMs = 700
  * good rules cannot be read.
  */
 export async function rulesFile(options: RulesFileOptions): Promise<RulesFileSource> {
-  const { path, shown = path, clock = systemClock, telemetry = silentTelemetry } = options
+  const { path, shown = path, required = false, clock = systemClock, telemetry = silentTelemetry } = options
   const lastGood = await openLastGood(options)
   const closing = new AbortController()
   const listeners: (() => void)[] = []
@@ -90,8 +92,9 @@ export async function rulesFile(options: RulesFileOptions): Promise<RulesFileSou
       return fallBack(asClarityError(error).message)
     }
     if (text === undefined) {
+      if (required) return fallBack(`${shown} is not there`)
       if (good !== undefined && !asked)
-        return fallBack(`${shown} is gone; clarityctl policy reload makes the runtime go without rules`)
+        return fallBack(`${shown} is gone; to go without rules, run clarityctl policy reload`)
       good = undefined
       swap({ rules: createRuleSet(noRules), closed: false })
       return keep(undefined)
