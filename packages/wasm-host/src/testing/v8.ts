@@ -3,7 +3,7 @@ export interface V8WebAssembly {
   readonly Module: {
     new (bytes: Uint8Array): object
     exports(module: object): { name: string; kind: string }[]
-    imports(module: object): { name: string }[]
+    imports(module: object): { name: string; kind: string }[]
   }
   readonly Instance: new (module: object) => { readonly exports: Record<string, () => unknown> }
   validate(bytes: Uint8Array): boolean
