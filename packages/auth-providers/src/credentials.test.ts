@@ -85,7 +85,7 @@ describe("headers", () => {
     ["no variable", "header_env:X-Key", "must be header_env:Header:VARIABLE"],
     ["bad variable", "env:A-B", "not the name of an environment variable"],
     ["a secret pasted in", "sk-abcdefghijklmnop", "looks like a secret itself"],
-    ["nonsense", "two words", "not a name, env:VARIABLE, file:path or header_env:Header:VARIABLE"],
+    ["nonsense", "two words", "not a name, env:VARIABLE, file:path, header_env:Header:VARIABLE"],
   ])("%s: %s", async (_name, authRef, message) => {
     const error = await failure(store({ EMPTY: "", KEY: canary }).headers(authRef, target))
     expect(error.code).toBe("upstream_unauthorized")
@@ -265,7 +265,10 @@ describe("the operator's view", () => {
       rmSync(fileRoot, { recursive: true })
       const credentials = store()
       expect(await credentials.providers()).toEqual({
-        providers: ["legacy_env", "env", "file", "header_env"].map((name) => ({ name, supported: true })),
+        providers: ["legacy_env", "env", "file", "header_env", "exec", "oauth"].map((name) => ({
+          name,
+          supported: name !== "exec" && name !== "oauth",
+        })),
         fileRoot,
         fileRootExists: false,
       })

@@ -1,11 +1,16 @@
 import {
   ClarityError,
   hostAllowed,
+  systemClock,
+  type Clock,
   type CredentialCheck,
   type CredentialStore,
   type CredentialTarget,
+  type RefusedCredential,
 } from "@clarity-runtime/contracts"
 import * as path from "node:path"
+import { programSecrets } from "./exec-secret.ts"
+import { keptHeaders, type Headers } from "./kept-headers.ts"
 import {
   CredentialProblem,
   parseReference,
@@ -13,6 +18,7 @@ import {
   providers,
   redactTarget,
   shownReference,
+  type Provider,
   type Reference,
 } from "./reference.ts"
 import { maxSecretBytes, secretFiles } from "./secret-files.ts"
@@ -26,26 +32,43 @@ export interface CredentialsOptions {
   readonly protectedVariables?: readonly string[]
   /** Hosts credentials may go to (`hostAllowed`); absent: every host. */
   readonly allowedHosts?: readonly string[]
-  /** Asked before a value is read; false refuses. Where bindings of secrets to services will be kept. */
+  /** Asked before a value is used; false or a ClarityError refuses. `createBindings` has one. */
   readonly mayUse?: (authRef: string, target: CredentialTarget) => boolean | Promise<boolean>
+  /** Programs that `exec:` references may run; absent: none. */
+  readonly exec?: readonly string[]
+  /** What `oauth:` stands for; absent: such references are refused. `createLogins` is one. */
+  readonly logins?: UpstreamTokens
+  readonly clock?: Clock
 }
+
+/** Access tokens of services that are logged in at their authorization servers. */
+export interface UpstreamTokens {
+  /** Throws ClarityError. */
+  headers(target: CredentialTarget, refused?: RefusedCredential): Promise<Headers>
+}
+
+type Stored = Exclude<Reference, { provider: "oauth" }>
 
 /**
  * Credentials by reference: `name` (variable CLARITY_REMOTE_AUTH_<NAME>), `env:VARIABLE`, `file:relative/path`,
- * `header_env:Header:VARIABLE`; the first three become `authorization: Bearer <value>`. Nothing is kept between calls:
- * a rotated secret holds from the next use on, and no service can get at what another one was given.
+ * `header_env:Header:VARIABLE`, `exec:["program","argument"]`, `oauth:`; all but the fourth become
+ * `authorization: Bearer <value>`. Variables are read at every use, files at most once a second, programs run once a
+ * minute at most; what `set` and `delete` change holds from the next use on.
  */
 export function createCredentials(options: CredentialsOptions): CredentialStore {
-  const { environment, fileRoot, allowedHosts, mayUse } = options
+  const { environment, fileRoot, allowedHosts, mayUse, logins, clock = systemClock } = options
   const refused = new Set(options.protectedVariables)
   const files = secretFiles(fileRoot)
+  const programs = programSecrets({ allowed: options.exec ?? [], environment, clock })
+  const kept = keptHeaders(clock)
 
-  async function valueOf(reference: Reference): Promise<{ value: string; warnings: readonly string[] }> {
+  async function valueOf(reference: Stored, renew = false): Promise<{ value: string; warnings: readonly string[] }> {
     if (reference.provider === "file") {
       const { text, warnings } = await files.read(reference.path)
       if (text === "") throw new CredentialProblem("the secret file is empty")
       return { value: text, warnings }
     }
+    if (reference.provider === "exec") return { value: await programs.read(reference.argv, renew), warnings: [] }
     const value = Object.hasOwn(environment, reference.variable) ? environment[reference.variable] : undefined
     if (value === undefined || value === "")
       throw new CredentialProblem(`missing remote auth secret in env '${reference.variable}'`)
@@ -82,6 +105,10 @@ export function createCredentials(options: CredentialsOptions): CredentialStore 
     }
   }
 
+  function supported(provider: Provider): boolean {
+    return provider === "exec" ? (options.exec ?? []).length > 0 : provider !== "oauth" || logins !== undefined
+  }
+
   /** Only a `file:` secret can be written. */
   function filePath(authRef: string): string {
     const reference = parseReference(authRef, refused)
@@ -90,17 +117,27 @@ export function createCredentials(options: CredentialsOptions): CredentialStore 
   }
 
   return {
-    headers: (authRef, target) =>
+    headers: (authRef, target, refusal) =>
       using(authRef, "upstream_unauthorized", async () => {
         const reference = parseReference(authRef, refused)
         await checkTarget(authRef, target)
-        return headersFrom(reference, (await valueOf(reference)).value)
+        if (reference.provider === "oauth") {
+          if (logins === undefined) throw new CredentialProblem("logins at authorization servers are not kept here")
+          return logins.headers(target, refusal)
+        }
+        return kept.of(authRef, {
+          keepMs: reference.provider === "file" ? fileMs : 0,
+          renew: refusal !== undefined,
+          read: async (renew) => (await valueOf(reference, renew)).value,
+          make: (value) => headersFrom(reference, value),
+        })
       }),
 
     secret: (secretRef, target) =>
       using(secretRef, "upstream_unauthorized", async () => {
         const reference = parseReference(secretRef, refused)
         if (reference.provider === "header_env") throw new CredentialProblem("header_env gives a header, not a value")
+        if (reference.provider === "oauth") throw new CredentialProblem("oauth: is for the authRef of a remote service")
         await checkTarget(secretRef, target)
         const { value } = await valueOf(reference)
         if (value.includes("\0")) throw new CredentialProblem("the value contains NUL")
@@ -109,7 +146,7 @@ export function createCredentials(options: CredentialsOptions): CredentialStore 
 
     async providers() {
       return {
-        providers: providers.map((name) => ({ name, supported: true })),
+        providers: providers.map((name) => ({ name, supported: supported(name) })),
         fileRoot,
         fileRootExists: await files.exists(),
       }
@@ -120,8 +157,8 @@ export function createCredentials(options: CredentialsOptions): CredentialStore 
       const check = {
         authRef: shownReference(authRef),
         provider,
-        source: provider === "file" ? "file" : "environment",
-      } as const
+        source: sources[provider],
+      }
       let redactedTarget = "***"
       const failed = (issue: string): CredentialCheck => ({
         ...check,
@@ -132,7 +169,17 @@ export function createCredentials(options: CredentialsOptions): CredentialStore 
       })
       try {
         const reference = parseReference(authRef, refused)
-        redactedTarget = redactTarget(reference.provider === "file" ? reference.path : reference.variable)
+        if (reference.provider === "oauth") {
+          if (logins === undefined) return failed("logins at authorization servers are not kept here")
+          const issues = ["each service has a login of its own: clarityctl auth logins"]
+          return { ...check, redactedTarget: "", valid: true, issues, headerKeys: ["authorization"] }
+        }
+        redactedTarget = redactTarget(targetOf(reference))
+        if (reference.provider === "exec") {
+          const refusal = programs.refusal(reference.argv)
+          if (refusal !== undefined) return failed(refusal)
+          return { ...check, redactedTarget, valid: true, issues: ["not run"], headerKeys: ["authorization"] }
+        }
         const { value, warnings } = await valueOf(reference)
         const headerKeys = Object.keys(headersFrom(reference, value))
         return { ...check, redactedTarget, valid: true, issues: warnings, headerKeys }
@@ -158,18 +205,39 @@ export function createCredentials(options: CredentialsOptions): CredentialStore 
         if (Buffer.byteLength(secret) > maxSecretBytes)
           throw new CredentialProblem(`the secret is larger than ${maxSecretBytes} bytes`)
         await files.write(relative, secret)
+        kept.forget()
         return { authRef, provider: "file" as const, path: path.join(fileRoot, relative), written: true as const }
       }),
 
     delete: (authRef) =>
       using(authRef, "invalid_params", async () => {
-        const deleted = await files.remove(filePath(authRef))
+        const relative = filePath(authRef)
+        kept.forget()
+        const deleted = await files.remove(relative)
+        kept.forget()
         return { authRef, provider: "file" as const, deleted }
       }),
   }
 }
 
-function headersFrom(reference: Reference, value: string): Readonly<Record<string, string>> {
+/** Longest that a file's value is used without looking at the file again. */
+const fileMs = 1000
+
+const sources: Readonly<Record<Provider, CredentialCheck["source"]>> = {
+  legacy_env: "environment",
+  env: "environment",
+  header_env: "environment",
+  file: "file",
+  exec: "program",
+  oauth: "login",
+}
+
+function targetOf(reference: Stored): string {
+  if (reference.provider === "file") return reference.path
+  return reference.provider === "exec" ? reference.argv[0] : reference.variable
+}
+
+function headersFrom(reference: Stored, value: string): Readonly<Record<string, string>> {
   const name = reference.provider === "header_env" ? reference.header : "authorization"
   if (/[\r\n\0]/.test(value)) throw new CredentialProblem(`the value for header ${name} contains a line break or NUL`)
   if (!/^[\t\x20-\x7e\x80-\xff]*$/.test(value))

@@ -1,4 +1,5 @@
 export { anonymous } from "./anonymous.ts"
 export { isLoopback, loopback } from "./loopback.ts"
 export { bearerToken, type BearerTokenOptions, type TokenEntry } from "./bearer-token.ts"
-export { createCredentials, type CredentialsOptions } from "./credentials.ts"
+export { createBindings, type Bindings, type BindingsOptions } from "./bindings.ts"
+export { createCredentials, type CredentialsOptions, type UpstreamTokens } from "./credentials.ts"

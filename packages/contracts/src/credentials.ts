@@ -1,7 +1,8 @@
 /** Upstream credentials by reference; values never leave through anything but these two calls. */
 export interface Credentials {
   /**
-   * Headers for a reference such as `env:TOKEN`, `file:path`, `header_env:X-Key:VAR` or a legacy name.
+   * Headers for a reference such as `env:TOKEN`, `file:path`, `header_env:X-Key:VAR`, `exec:["op","read","..."]`,
+   * `oauth:` or a legacy name. Meant to be asked for every request: what has not changed is the same object again.
    * Throws ClarityError (`upstream_unauthorized`) that names the reference, never a value.
    */
   headers(
@@ -17,6 +18,8 @@ export interface Credentials {
 export interface RefusedCredential {
   /** The `WWW-Authenticate` header of the refusal. Attacker's input. */
   readonly challenge?: string
+  /** What was sent and refused: when something newer is there already, nothing needs to be renewed. */
+  readonly sent?: Readonly<Record<string, string>>
 }
 
 /** What the credential is for: it is bound to this service and goes to no other host. */
@@ -24,6 +27,8 @@ export interface CredentialTarget {
   readonly serviceId: string
   /** Origin (`https://host:port`) of the request; absent for a child process. */
   readonly origin?: string
+  /** What messages call the service; its id when absent. */
+  readonly name?: string
 }
 
 /** A reference and the one service and origin it may be sent to. */
@@ -72,5 +77,5 @@ export interface CredentialCheck {
   readonly valid: boolean
   readonly issues: readonly string[]
   readonly headerKeys: readonly string[]
-  readonly source: "environment" | "file"
+  readonly source: "environment" | "file" | "program" | "login"
 }

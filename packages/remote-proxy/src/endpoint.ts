@@ -1,4 +1,10 @@
-import { ClarityError, type Clock, type Credentials, type ServiceLog } from "@clarity-runtime/contracts"
+import {
+  ClarityError,
+  type Clock,
+  type Credentials,
+  type RefusedCredential,
+  type ServiceLog,
+} from "@clarity-runtime/contracts"
 import type { Outbound, OutboundRequest, OutboundResponse } from "@clarity-runtime/outbound"
 import { OutboundError } from "@clarity-runtime/outbound"
 import { asTransportError } from "./failures.ts"
@@ -28,9 +34,12 @@ export interface Endpoint {
   readonly url: URL
   readonly name: string
   readonly authorized: boolean
-  /** Fetches the credential. Throws TransportError. */
+  /** Sees whether the credential can be had. Throws TransportError. */
   authorize(): Promise<void>
-  /** One exchange. A 401 makes the credential be fetched anew, and the request repeated once if it changed. Throws TransportError. */
+  /**
+   * One exchange with the credential as it is now. When it is refused it is asked for anew, and the request repeated
+   * once if it changed. Throws TransportError.
+   */
   request(request: EndpointRequest): Promise<OutboundResponse>
 }
 
@@ -41,16 +50,22 @@ const ownHeaders = new Set(
   ),
 )
 const forbiddenInValue = /[^\t\x20-\x7e\x80-\xff]/
+/** Characters of a challenge worth reading. */
+const longestChallenge = 8192
+
+type Headers = Readonly<Record<string, string>>
+const none: Headers = {}
 
 export function createEndpoint(options: EndpointOptions): Endpoint {
   const { url, serviceId, name, authRef, outbound, credentials, log } = options
-  let held: Readonly<Record<string, string>> = {}
-  let fetched = 0
-  let fetching: Promise<void> | undefined
+  const target = { serviceId, origin: url.origin, name }
+  /** The last headers that were found fit to be sent. */
+  let checked: Headers | undefined
 
-  async function fetchCredential(): Promise<void> {
-    if (authRef === undefined) return
-    const headers = await credentials.headers(authRef, { serviceId, origin: url.origin })
+  async function credential(refused?: RefusedCredential): Promise<Headers> {
+    if (authRef === undefined) return none
+    const headers = await credentials.headers(authRef, target, refused)
+    if (headers === checked) return headers
     for (const header in headers)
       if (ownHeaders.has(header.toLowerCase()) || forbiddenInValue.test(headers[header] ?? ""))
         throw new ClarityError(
@@ -60,24 +75,16 @@ export function createEndpoint(options: EndpointOptions): Endpoint {
             data: { service: name, reason: "invalid_credential" },
           },
         )
-    if (JSON.stringify(headers) === JSON.stringify(held)) return
-    held = headers
-    fetched++
+    return (checked = headers)
   }
 
-  /** One fetch at a time, however many requests were refused. */
-  function refresh(): Promise<void> {
-    fetching ??= fetchCredential().finally(() => (fetching = undefined))
-    return fetching
-  }
-
-  function once(request: EndpointRequest): Promise<OutboundResponse> {
-    const target = request.url ?? url
-    if (target.origin !== url.origin) throw new ClarityError("internal", `${name}: a request to another origin`)
+  function once(request: EndpointRequest, held: Headers): Promise<OutboundResponse> {
+    const address = request.url ?? url
+    if (address.origin !== url.origin) throw new ClarityError("internal", `${name}: a request to another origin`)
     return outbound.request({
       ...request,
-      url: target,
-      headers: authRef === undefined ? request.headers : { ...request.headers, ...held },
+      url: address,
+      headers: held === none ? request.headers : { ...request.headers, ...held },
       // An operator typed this host.
       reach: "any",
     })
@@ -89,20 +96,26 @@ export function createEndpoint(options: EndpointOptions): Endpoint {
     authorized: authRef !== undefined,
     async authorize() {
       try {
-        await refresh()
+        await credential()
       } catch (thrown) {
         throw asTransportError(thrown, name)
       }
     },
     async request(request) {
       try {
-        const before = fetched
-        const response = await once(request)
-        if (response.status !== 401 || authRef === undefined) return response
-        if (fetched === before) await refresh()
-        if (fetched === before) return response
+        const sent = await credential()
+        const response = await once(request, sent)
+        if (authRef === undefined || !mayBeRenewed(response)) return response
+        const challenge = response.headers["www-authenticate"]?.slice(0, longestChallenge)
+        const renewed = await credential({ sent, ...(challenge === undefined ? {} : { challenge }) }).catch(
+          (thrown: unknown) => {
+            response.discard()
+            throw thrown
+          },
+        )
+        if (sameHeaders(renewed, sent)) return response
         response.discard()
-        return await once(request)
+        return await once(request, renewed)
       } catch (thrown) {
         if (thrown instanceof OutboundError && !thrown.sent && thrown.error.code !== "cancelled")
           log.write("runtime", `${name}: ${thrown.message}`)
@@ -110,4 +123,14 @@ export function createEndpoint(options: EndpointOptions): Endpoint {
       }
     },
   }
+}
+
+/** A 401, or a 403 that asks for more scopes (RFC 6750, 3.1): asked for once, never again for the same request. */
+function mayBeRenewed({ status, headers }: OutboundResponse): boolean {
+  if (status === 401) return true
+  return status === 403 && /\binsufficient_scope\b/.test(headers["www-authenticate"] ?? "")
+}
+
+function sameHeaders(a: Headers, b: Headers): boolean {
+  return a === b || JSON.stringify(a) === JSON.stringify(b)
 }

@@ -76,7 +76,10 @@ export async function refusal(response: OutboundResponse, context: RefusalContex
       ...(rpc ? { rpc } : {}),
     })
   if (status === 401 || status === 403) {
-    const hint = context.authorized ? "check the secret behind authRef" : "register the service with an authRef"
+    const login = `clarityctl auth login ${name}`
+    const offersLogin = /\bresource_metadata\s*=/i.test(response.headers["www-authenticate"] ?? "")
+    const missing = offersLogin ? `log in: ${login}` : "register the service with an authRef"
+    const hint = context.authorized ? `check the secret behind authRef; for oauth: ${login}` : missing
     return fail("upstream_unauthorized", `refused the runtime's credentials (HTTP ${status})`, {
       reason: `http_${status}`,
       hint,

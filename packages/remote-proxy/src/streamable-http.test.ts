@@ -1,6 +1,6 @@
 import { once } from "node:events"
 import type { ServerResponse } from "node:http"
-import type { CallLimits, Credentials } from "@clarity-runtime/contracts"
+import { ClarityError, type CallLimits, type Credentials, type RefusedCredential } from "@clarity-runtime/contracts"
 import { manualClock } from "@clarity-runtime/testkit"
 import type { SendOptions, Transport } from "@clarity-runtime/mcp-peer"
 import { afterEach, describe, expect, test } from "vitest"
@@ -426,38 +426,95 @@ describe("refusals", () => {
 })
 
 describe("credentials", () => {
-  const rotating = (...values: string[]): Credentials & { asked: number } => ({
-    asked: 0,
-    async headers() {
-      return { "x-api-key": values[Math.min(this.asked++, values.length - 1)] ?? "" }
-    },
-    secret: () => Promise.reject(new Error("not asked for")),
-  })
+  /** Gives the next value when the one it gave was refused. */
+  const renewing = (...values: string[]) => {
+    const refusals: RefusedCredential[] = []
+    const credentials: Credentials = {
+      async headers(_ref, _target, refused) {
+        if (refused) refusals.push(refused)
+        return { "x-api-key": values[Math.min(refusals.length, values.length - 1)] ?? "" }
+      },
+      secret: () => Promise.reject(new Error("not asked for")),
+    }
+    return { credentials, refusals, authRef: "env:KEY" }
+  }
   const only =
-    (key: string): Answer =>
+    (key: string, status = 401, challenge = `Bearer error="x"`): Answer =>
     (seen, response) =>
-      seen.headers["x-api-key"] === key ? json(response, result(seen.body?.["id"])) : response.writeHead(401).end()
+      seen.headers["x-api-key"] === key
+        ? json(response, result(seen.body?.["id"]))
+        : response.writeHead(status, { "www-authenticate": challenge }).end()
 
-  test("are fetched anew after a 401, once for all who got one, and the request repeated", async () => {
-    const credentials = rotating("old", "new")
-    const { transport, recorder, server } = await against(only("new"), { credentials, authRef: "env:KEY" })
-    await Promise.all([1, 2, 3].map((id) => ask(transport, id)))
-    expect(recorder.ends).toHaveLength(3)
-    expect([credentials.asked, server.seen.length]).toEqual([2, 6])
+  test("that were refused are asked for anew, with the challenge, and the request repeated", async () => {
+    const { refusals, ...options } = renewing("old", "new")
+    const { transport, recorder, server } = await against(only("new"), options)
+    await ask(transport, 1)
+    expect(recorder.ends).toHaveLength(1)
+    expect(refusals).toEqual([{ sent: { "x-api-key": "old" }, challenge: `Bearer error="x"` }])
+    expect(server.seen).toHaveLength(2)
+  })
+
+  test("are those of the moment with every request", async () => {
+    const values = ["first"]
+    const credentials: Credentials = {
+      headers: async () => ({ "x-api-key": values[0] ?? "" }),
+      secret: () => Promise.reject(new Error("not asked for")),
+    }
+    const { transport, server } = await against((seen, response) => json(response, result(seen.body?.["id"])), {
+      credentials,
+      authRef: "env:KEY",
+    })
+    await ask(transport, 1)
+    values[0] = "second"
+    await ask(transport, 2)
+    expect(server.seen.map(({ headers }) => headers["x-api-key"])).toEqual(["first", "second"])
+  })
+
+  test("that are gone end the next request before anything is sent", async () => {
+    const gone = new ClarityError("upstream_unauthorized", "credential file:key: no such secret file")
+    let there = true
+    const credentials: Credentials = {
+      headers: async () => (there ? { "x-api-key": "value" } : Promise.reject(gone)),
+      secret: () => Promise.reject(new Error("not asked for")),
+    }
+    const { transport, server } = await against((seen, response) => json(response, result(seen.body?.["id"])), {
+      credentials,
+      authRef: "file:key",
+    })
+    await ask(transport, 1)
+    there = false
+    expect(await failing(ask(transport, 2))).toMatchObject({ sent: false, error: gone })
+    expect(server.seen).toHaveLength(1)
   })
 
   test("that did not change are not tried again", async () => {
-    const { transport, server } = await against(only("other"), { credentials: rotating("old"), authRef: "env:KEY" })
+    const { transport, server } = await against(only("other"), renewing("old"))
     const failure = await failing(ask(transport, 1))
     expect(failure).toMatchObject({ status: 401, error: { code: "upstream_unauthorized" } })
     expect(failure.error.message).not.toContain("old")
     expect(server.seen).toHaveLength(1)
   })
 
-  test("that are refused anew are not tried a third time", async () => {
-    const { transport, server } = await against(only("x"), { credentials: rotating("a", "b", "c"), authRef: "env:KEY" })
-    expect((await failing(ask(transport, 1))).status).toBe(401)
+  test.each([
+    [401, `Bearer error="invalid_token"`],
+    [403, `Bearer error="insufficient_scope", scope="more"`],
+  ])("that are refused anew with %i are not tried a third time", async (status, challenge) => {
+    const { transport, server } = await against(only("x", status, challenge), renewing("a", "b", "c"))
+    expect((await failing(ask(transport, 1))).status).toBe(status)
     expect(server.seen).toHaveLength(2)
+  })
+
+  test("are not asked for anew because of a 403 that is about something else", async () => {
+    const { refusals, ...options } = renewing("a", "b")
+    const { transport } = await against(only("x", 403, "Bearer"), options)
+    expect((await failing(ask(transport, 1))).status).toBe(403)
+    expect(refusals).toEqual([])
+  })
+
+  test("that are missing where the service offers a login: the hint says how", async () => {
+    const challenge = `Bearer resource_metadata="https://up.example/.well-known/oauth-protected-resource"`
+    const { transport } = await against(only("x", 401, challenge))
+    expect((await failing(ask(transport, 1))).error.data["hint"]).toBe("log in: clarityctl auth login up")
   })
 
   test.each([

@@ -184,7 +184,7 @@ export const authCheckAnswer = v.object({
   valid: v.boolean(),
   issues: v.array(text),
   headerKeys: v.array(text),
-  source: v.picklist(["environment", "file"]),
+  source: v.picklist(["environment", "file", "program", "login"]),
 })
 export const secretsAnswer = v.object({
   count: whole,

@@ -1,0 +1,203 @@
+import { join } from "node:path"
+import {
+  ClarityError,
+  systemClock,
+  validate,
+  type Clock,
+  type CredentialBinding,
+  type CredentialBindings,
+  type CredentialTarget,
+  type Registry,
+} from "@clarity-runtime/contracts"
+import { createDocument, Damaged } from "@clarity-runtime/state"
+import * as v from "valibot"
+import { CredentialProblem, parseReference, secretBehind, shownReference } from "./reference.ts"
+
+export interface BindingsOptions {
+  /** Folder of the state; bindings are in `bindings.json`. */
+  readonly dir: string
+  readonly clock?: Pick<Clock, "now">
+}
+
+export interface Bindings extends CredentialBindings, AsyncDisposable {
+  /**
+   * For `createCredentials`: true when the secret may go there. A secret nobody has used yet is bound by this very use,
+   * durably before this resolves. Throws ClarityError: `upstream_unauthorized` for every other use, `storage_error`.
+   */
+  mayUse(authRef: string, target: CredentialTarget): true | Promise<true>
+  /** Forgets the bindings of every service that is removed from now on. Ends with the signal. */
+  follow(registry: Pick<Registry, "snapshot" | "changes">, signal: AbortSignal): Promise<void>
+  /** What an operator should know of the file, oldest first. */
+  readonly notices: readonly string[]
+}
+
+const most = 10_000
+const text = v.pipe(v.string(), v.minLength(1), v.maxLength(512))
+const bodySchema = v.looseObject({
+  bindings: v.array(
+    v.strictObject({
+      authRef: text,
+      serviceId: text,
+      origin: v.optional(text),
+      boundAt: v.pipe(v.string(), v.maxLength(64)),
+    }),
+  ),
+})
+
+/**
+ * Which secret may go to which service, and where. What counts is the secret, not how the reference to it is spelled.
+ * Throws ClarityError `storage_error` when the file is there and cannot be read: no secret goes anywhere then.
+ */
+export async function createBindings({ dir, clock = systemClock }: BindingsOptions): Promise<Bindings> {
+  const document = await createDocument<readonly CredentialBinding[]>({
+    path: join(dir, "bindings.json"),
+    version: 1,
+    clock,
+    empty: () => [],
+    parse(body) {
+      const read = v.safeParse(bodySchema, body)
+      if (!read.success) throw new Damaged("is not a list of bindings")
+      return read.output.bindings.map(({ origin, ...rest }) => (origin === undefined ? rest : { ...rest, origin }))
+    },
+    serialize: (bindings) => ({ bindings }),
+  })
+  let index = indexOf(document.value)
+
+  async function change(edit: (bindings: readonly CredentialBinding[]) => readonly CredentialBinding[]): Promise<void> {
+    await document.update((bindings) => {
+      const next = edit(bindings)
+      if (next.length > most) throw new ClarityError("conflict", `more than ${most} bindings of credentials`)
+      return next
+    })
+    index = indexOf(document.value)
+  }
+
+  function made(authRef: string, { serviceId, origin }: CredentialTarget): CredentialBinding {
+    const boundAt = new Date(clock.now()).toISOString()
+    return { authRef, serviceId, ...(origin === undefined ? {} : { origin }), boundAt }
+  }
+
+  async function bindFirst(authRef: string, secret: string, target: CredentialTarget): Promise<true> {
+    await change((bindings) => {
+      const holders = bindings.filter((binding) => secretOf(binding.authRef) === secret)
+      if (holders.length === 0) return [...bindings, made(authRef, target)]
+      if (holders.some((holder) => fits(holder, target))) return bindings
+      throw refused(authRef, holders, target)
+    })
+    return true
+  }
+
+  return {
+    list: () => document.value.toReversed(),
+    notices: document.notices,
+
+    mayUse(authRef, target) {
+      const secret = secretOf(authRef)
+      if (secret === undefined) return true
+      const holders = index.get(secret)
+      if (holders === undefined) return bindFirst(authRef, secret, target)
+      for (const holder of holders) if (fits(holder, target)) return true
+      throw refused(authRef, holders, target)
+    },
+
+    async bind(authRef, target) {
+      const secret = boundable(authRef)
+      const binding = made(authRef, validTarget(target))
+      await change((bindings) => [
+        ...bindings.filter((other) => other.serviceId !== target.serviceId || secretOf(other.authRef) !== secret),
+        binding,
+      ])
+      return binding
+    },
+
+    async unbind(authRef, serviceId) {
+      const secret = boundable(authRef)
+      const of = (binding: CredentialBinding) => binding.serviceId === serviceId && secretOf(binding.authRef) === secret
+      let found = false
+      await change((bindings) => {
+        found = bindings.some(of)
+        return found ? bindings.filter((binding) => !of(binding)) : bindings
+      })
+      return found
+    },
+
+    async follow(registry, signal) {
+      let known = new Set(registry.snapshot().services.keys())
+      for await (const { services } of registry.changes(signal)) {
+        const gone = [...known].filter((id) => !services.has(id))
+        known = new Set(services.keys())
+        if (gone.length === 0) continue
+        const kept = (binding: CredentialBinding) => !gone.includes(binding.serviceId)
+        await change((bindings) => (bindings.every(kept) ? bindings : bindings.filter(kept)))
+      }
+    },
+
+    [Symbol.asyncDispose]: () => document[Symbol.asyncDispose](),
+  }
+}
+
+type Index = ReadonlyMap<string, readonly CredentialBinding[]>
+
+function indexOf(bindings: readonly CredentialBinding[]): Index {
+  return Map.groupBy(bindings, ({ authRef }) => secretOf(authRef) ?? authRef)
+}
+
+/** The secret behind a reference; what is no valid reference stands for itself. Undefined: nothing to bind. */
+function secretOf(authRef: string): string | undefined {
+  try {
+    return secretBehind(parseReference(authRef, nothing))
+  } catch (problem) {
+    if (problem instanceof CredentialProblem) return authRef
+    throw problem
+  }
+}
+
+const nothing: ReadonlySet<string> = new Set()
+
+function fits(binding: CredentialBinding, target: CredentialTarget): boolean {
+  return binding.serviceId === target.serviceId && binding.origin === target.origin
+}
+
+function refused(authRef: string, holders: readonly CredentialBinding[], target: CredentialTarget): ClarityError {
+  const { serviceId, origin } = target
+  const here = holders.some((holder) => holder.serviceId === serviceId)
+  const name = shownReference(authRef)
+  const what = here
+    ? `is bound to another address of ${serviceId}${origin === undefined ? "" : `, not to ${origin}`}`
+    : `is bound to another service, not to ${serviceId}`
+  const command = `clarityctl auth bind ${quoted(name)} ${serviceId}`
+  return new ClarityError(
+    "upstream_unauthorized",
+    `credential ${name} ${what}; an operator allows it with ${command}`,
+    {
+      data: { reason: "credential_bound", hint: `if this service is meant to have it: ${command}` },
+    },
+  )
+}
+
+function quoted(name: string): string {
+  return /^[\w:./-]+$/.test(name) ? name : `'${name.replaceAll("'", `'\\''`)}'`
+}
+
+/** Throws `invalid_params` for what cannot be bound. */
+function boundable(authRef: string): string {
+  try {
+    const secret = secretBehind(parseReference(authRef, nothing))
+    if (secret !== undefined) return secret
+  } catch (problem) {
+    if (!(problem instanceof CredentialProblem)) throw problem
+    throw new ClarityError("invalid_params", `credential ${shownReference(authRef)}: ${problem.message}`)
+  }
+  throw new ClarityError("invalid_params", "oauth: needs no binding: every service has its own login")
+}
+
+function validTarget(target: CredentialTarget): CredentialTarget {
+  const origin = v.optional(
+    v.pipe(
+      text,
+      v.check((url) => URL.parse(url)?.origin === url, "must be an origin: https://host"),
+    ),
+  )
+  validate(v.looseObject({ serviceId: text, origin }), target, "invalid_params", "invalid binding")
+  return target
+}
