@@ -23,6 +23,8 @@ export interface AdmissionInput {
   readonly canAsk?: boolean
   /** SHA-256 over method, target and the exact arguments; worked out when somebody asks for it. */
   digest?(): string
+  /** The arguments for a person's eyes: JSON on one line, cut short, nothing invisible in it. Never for a log. */
+  preview?(): string
   /**
    * A later round of a call that was let through before, with the same arguments and from the same principal: an `ask`
    * is not put again, a denial still counts.
@@ -129,6 +131,8 @@ export interface PendingApproval extends ApprovalRequest {
   readonly method: string
   /** Digest of the exact arguments. */
   readonly digest: string
+  /** The arguments as far as a person needs to see them (see `AdmissionInput.preview`). */
+  readonly preview?: string
   readonly rule?: string
   /** Epoch milliseconds. */
   readonly askedAt: number

@@ -3,6 +3,7 @@ import { Client as LegacyClient } from "@modelcontextprotocol/sdk/client/index.j
 import { StreamableHTTPClientTransport as LegacyTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js"
 import { ElicitRequestSchema } from "@modelcontextprotocol/sdk/types.js"
 import { afterEach, describe, expect, it } from "vitest"
+import { previewOf } from "./approval.ts"
 import { messages, modern, openPolicy, served, type FakeService, type Served } from "../test-support/served.ts"
 
 const open: AsyncDisposable[] = []
@@ -70,7 +71,10 @@ describe("a call that a person must approve", () => {
     expect(asked?.["result"]).toMatchObject({
       resultType: "input_required",
       inputRequests: {
-        clarity_approval: { method: "elicitation/create", params: { message: "Wipe the disk?", mode: "form" } },
+        clarity_approval: {
+          method: "elicitation/create",
+          params: { mode: "form", message: 'Wipe the disk?\n\nArguments: {"what":"/dev/sda"}' },
+        },
       },
     })
     expect(wiped).toEqual([])
@@ -160,7 +164,23 @@ describe("a call that a person must approve", () => {
     await client.connect(new LegacyTransport(new URL(at.url)) as never)
     open.push({ [Symbol.asyncDispose]: () => client.close() })
     expect(await client.callTool(wipe)).toMatchObject({ content: [{ text: "wiped /dev/sda" }] })
-    expect(asked).toEqual(["Wipe the disk?"])
+    expect(asked).toEqual(['Wipe the disk?\n\nArguments: {"what":"/dev/sda"}'])
+  })
+})
+
+describe("what a person is shown of the arguments", () => {
+  it("is whole where it is short, and says so where it is cut", () => {
+    expect(previewOf({ name: "t", arguments: { a: 1 } })).toBe('Arguments: {"a":1}')
+    expect(previewOf({ name: "t" })).toBe("Arguments: {}")
+    expect(previewOf({ uri: "x", more: 1 })).toBe('Arguments: {"arguments":{},"more":1}')
+    const long = previewOf({ arguments: { text: "x".repeat(5000) } })
+    expect(long).toMatch(/^Arguments \(the first 2000 of 5011 characters\): \{"text":"x+$/)
+  })
+
+  it("hides nothing behind characters that cannot be seen", () => {
+    expect(previewOf({ arguments: { to: "a\u202eb\u200bc\u2028" } })).toBe(
+      'Arguments: {"to":"a\\u{202e}b\\u{200b}c\\u{2028}"}',
+    )
   })
 })
 

@@ -2,6 +2,7 @@ import {
   ClarityError,
   isJsonObject,
   type ApprovalRequest,
+  type JsonObject,
   type McpResult,
   type ServiceView,
 } from "@clarity-runtime/contracts"
@@ -26,7 +27,7 @@ export function askPerson(core: Core, call: Call, route: Route, approval: Approv
   if (!approval.byClient || !canAsk(call) || route.answer !== undefined) throw unapproved(route.service, approval)
   const params = {
     mode: "form",
-    message: approval.question,
+    message: `${approval.question}\n\n${previewOf(route.request.params)}`,
     requestedSchema: {
       type: "object",
       properties: {
@@ -44,6 +45,21 @@ export function askPerson(core: Core, call: Call, route: Route, approval: Approv
     inputRequests: { [key]: { method: "elicitation/create", params } },
     requestState: core.seal.close(call, route, { approval: approval.id }),
   }
+}
+
+const longestPreview = 2000
+
+/** What a person must see to know what they let through: all but the name, on one line, with nothing invisible in it. */
+export function previewOf({ name: _name, uri: _uri, arguments: given, ...rest }: JsonObject): string {
+  const { inputResponses: _answers, requestState: _state, ...more } = rest
+  const shown = Object.keys(more).length === 0 ? (given ?? {}) : { arguments: given ?? {}, ...more }
+  const text = JSON.stringify(shown).replaceAll(
+    /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu,
+    (char) => `\\u{${char.codePointAt(0)?.toString(16) ?? ""}}`,
+  )
+  return text.length <= longestPreview
+    ? `Arguments: ${text}`
+    : `Arguments (the first ${longestPreview} of ${text.length} characters): ${text.slice(0, longestPreview)}`
 }
 
 /** Only an accepted form with the box ticked is a yes. */

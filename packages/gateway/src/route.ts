@@ -11,7 +11,7 @@ import {
 import type { Call, Core } from "./call.ts"
 import type { UriMap } from "./catalog/uris.ts"
 import type { CatalogView } from "./catalog/view.ts"
-import { canAsk, saysYes } from "./approval.ts"
+import { canAsk, previewOf, saysYes } from "./approval.ts"
 import type { Parked } from "./parking.ts"
 import { digestOf } from "./seal.ts"
 
@@ -88,6 +88,7 @@ export function resolve(core: Core, call: Call): Route {
       canAsk: canAsk(call),
       continued,
       digest: () => digestOf(call.request, found.target),
+      preview: () => previewOf(params),
       ...(call.run === undefined ? {} : { run: call.run }),
       ...(isJsonObject(found.tool?.["annotations"]) ? { annotations: found.tool["annotations"] } : {}),
     },
