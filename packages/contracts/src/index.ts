@@ -1,3 +1,4 @@
+export * from "./audit.ts"
 export * from "./backend.ts"
 export * from "./broadcast.ts"
 export * from "./calling.ts"

@@ -43,10 +43,13 @@ export function faultyFileSystem(
       return open.write(bytes.subarray(0, offset + Math.ceil((bytes.length - offset) / 2)), offset)
     },
     readAll: () => guard("readAll", () => open.readAll()),
+    readAt: (offset, length) => guard("readAt", () => open.readAt(offset, length)),
     facts: () => guard("facts", () => open.facts()),
     setMode: (mode) => guard("setMode", () => open.setMode(mode)),
     setOwner: (owner, group) => guard("setOwner", () => open.setOwner(owner, group)),
+    setSize: (bytes) => guard("setSize", () => open.setSize(bytes)),
     sync: () => guard("sync", () => open.sync()),
+    syncData: () => guard("syncData", () => open.syncData()),
     async close() {
       await open.close()
       if (strikes("close")) throw error("close")

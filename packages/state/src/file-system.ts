@@ -19,10 +19,16 @@ export interface OpenFile {
   /** Writes from `offset` of `bytes` at the current position; returns how many bytes were taken, perhaps fewer. */
   write(bytes: Uint8Array, offset: number): Promise<number>
   readAll(): Promise<Uint8Array>
+  /** At most `length` bytes from `offset`; fewer at the end of the file. */
+  readAt(offset: number, length: number): Promise<Uint8Array>
   facts(): Promise<FileFacts>
   setMode(mode: number): Promise<void>
   setOwner(owner: number, group: number): Promise<void>
+  /** Cuts what lies behind. */
+  setSize(bytes: number): Promise<void>
   sync(): Promise<void>
+  /** Content and length are durable; times and mode may not be. */
+  syncData(): Promise<void>
   close(): Promise<void>
 }
 
@@ -48,10 +54,22 @@ export const nodeFileSystem: FileSystem = {
     return {
       write: async (bytes, offset) => (await handle.write(bytes, offset)).bytesWritten,
       readAll: () => handle.readFile(),
+      async readAt(offset, length) {
+        const bytes = Buffer.allocUnsafe(length)
+        let filled = 0
+        while (filled < length) {
+          const { bytesRead } = await handle.read(bytes, filled, length - filled, offset + filled)
+          if (bytesRead === 0) break
+          filled += bytesRead
+        }
+        return bytes.subarray(0, filled)
+      },
       facts: async () => factsOf(await handle.stat()),
       setMode: (wanted) => handle.chmod(wanted),
       setOwner: (owner, group) => handle.chown(owner, group),
+      setSize: (bytes) => handle.truncate(bytes),
       sync: () => handle.sync(),
+      syncData: () => handle.datasync(),
       close: () => handle.close(),
     }
   },
@@ -69,6 +87,8 @@ export const nodeFileSystem: FileSystem = {
 export const openFlags = {
   /** A new file that nobody else has, through no link. */
   create: constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | (constants.O_NOFOLLOW ?? 0),
+  /** A file that grows only at its end; made when it is not there. */
+  append: constants.O_RDWR | constants.O_CREAT | constants.O_APPEND | (constants.O_NOFOLLOW ?? 0),
   /** Not blocking, or opening a named pipe would hang a thread. */
   read: constants.O_RDONLY | (constants.O_NONBLOCK ?? 0),
 } as const

@@ -1,5 +1,5 @@
 export { createCommitQueue, type CommitOptions, type CommitQueue } from "./commit-queue.ts"
-export { ensureDirectory } from "./directory.ts"
+export { ensureDirectory, syncDirectory } from "./directory.ts"
 export { createDocument, type Document, type DocumentOptions } from "./document.ts"
 export { nodeFileSystem, openFlags, type FileFacts, type FileSystem, type OpenFile } from "./file-system.ts"
 export { Damaged, readDurable, type DurableRead, type ReadDurableOptions } from "./read-durable.ts"

@@ -1,14 +1,20 @@
 import type { Clock, LogLine, RecordedEvent } from "@clarity-runtime/contracts"
 
-/** One thing that was recorded, on its way out of memory. */
-export type TelemetryItem = { readonly event: RecordedEvent } | { readonly serviceId: string; readonly line: LogLine }
+/** One thing that was recorded, on its way out of memory; `lost`: so many found no room between the one before and the one behind. */
+export type TelemetryItem =
+  | { readonly event: RecordedEvent }
+  | { readonly serviceId: string; readonly line: LogLine }
+  | { readonly lost: number }
 
 /**
  * Somewhere records are kept or shown. Gets them in order, in batches, one batch at a time; a batch whose write is
- * rejected is given up and counted. Belongs to the telemetry it is handed to, which disposes it.
+ * rejected is handed in again after a second, for as long as the queue before it has room for what comes. Belongs to
+ * the telemetry it is handed to, which disposes it.
  */
 export interface TelemetrySink extends AsyncDisposable {
   readonly name: string
+  /** Default: everything. */
+  readonly takes?: "events"
   write(batch: readonly TelemetryItem[]): Promise<void>
 }
 
@@ -17,7 +23,7 @@ export interface DeliveryState {
   readonly name: string
   readonly queued: number
   readonly written: number
-  /** Items given up because the sink failed or was too slow. */
+  /** Items that found no room because the sink failed or was too slow. */
   readonly lost: number
   /** Why the last write failed; undefined once one succeeds again. */
   readonly failing: string | undefined
@@ -25,21 +31,27 @@ export interface DeliveryState {
 
 const batchItems = 200
 const batchMs = 250
+const againMs = 1000
 const maxItems = 10_000
 const maxBytes = 8 * 1024 * 1024
 const closeMs = 5_000
 
-/** The bounded queue before one sink. Adding never waits; what finds no room is counted and gone. */
+/** What waits in a queue; `later` makes the item of what is not worth making while a call waits. */
+export type Queued = TelemetryItem | { readonly later: () => TelemetryItem }
+
+/** The bounded queue before one sink. Adding never waits; what finds no room is counted, and the sink is told where. */
 export class Delivery {
   readonly #sink: TelemetrySink
   readonly #clock: Clock
   readonly #onFailure: (sink: string, reason: string) => void
   readonly #closing = new AbortController()
-  #queue: TelemetryItem[] = []
+  #queue: Queued[] = []
   #sizes: number[] = []
   #bytes = 0
   #written = 0
   #lost = 0
+  /** Lost since the last item that found room. */
+  #gap = 0
   #failing: string | undefined
   #running: Promise<void> | undefined
 
@@ -49,14 +61,15 @@ export class Delivery {
     this.#onFailure = onFailure
   }
 
-  add(item: TelemetryItem, bytes: number): void {
+  add(item: Queued, bytes: number): void {
+    if ("line" in item && this.#sink.takes === "events") return
     if (this.#closing.signal.aborted || this.#queue.length >= maxItems || this.#bytes + bytes > maxBytes) {
       this.#lost++
+      this.#gap++
       return
     }
-    this.#queue.push(item)
-    this.#sizes.push(bytes)
-    this.#bytes += bytes
+    this.#tellGap()
+    this.#push(item, bytes)
     this.#running ??= this.#run()
   }
 
@@ -79,21 +92,45 @@ export class Delivery {
     late.abort()
   }
 
+  #push(item: Queued, bytes: number): void {
+    this.#queue.push(item)
+    this.#sizes.push(bytes)
+    this.#bytes += bytes
+  }
+
+  #tellGap(): void {
+    if (this.#gap === 0) return
+    this.#push({ lost: this.#gap }, 0)
+    this.#gap = 0
+  }
+
   async #run(): Promise<void> {
     while (this.#queue.length > 0) {
       if (this.#queue.length < batchItems) await this.#clock.sleep(batchMs, this.#closing.signal)
-      const batch = this.#queue.splice(0, batchItems)
-      for (const bytes of this.#sizes.splice(0, batchItems)) this.#bytes -= bytes
-      try {
-        await this.#sink.write(batch)
-        this.#written += batch.length
-        this.#failing = undefined
-      } catch (error) {
-        this.#lost += batch.length
-        this.#fail(error)
-      }
+      const batch = this.#queue.slice(0, batchItems).map((item) => ("later" in item ? item.later() : item))
+      if (!(await this.#write(batch))) break
+      this.#queue.splice(0, batch.length)
+      for (const bytes of this.#sizes.splice(0, batch.length)) this.#bytes -= bytes
+      if (this.#queue.length === 0) this.#tellGap()
     }
     this.#running = undefined
+  }
+
+  /** Tries until the batch is written. False when it is given up, because the end has come. */
+  async #write(batch: readonly TelemetryItem[]): Promise<boolean> {
+    for (;;) {
+      const last = this.#closing.signal.aborted
+      try {
+        await this.#sink.write(batch)
+        this.#written += batch.filter((item) => !("lost" in item)).length
+        this.#failing = undefined
+        return true
+      } catch (error) {
+        this.#fail(error)
+      }
+      if (last) return false
+      await this.#clock.sleep(againMs, this.#closing.signal)
+    }
   }
 
   #fail(error: unknown): void {

@@ -1,6 +1,7 @@
+export { auditLog, type AuditLog, type AuditLogOptions } from "./audit/audit-log.ts"
+export { verifyAudit, type VerifyOptions } from "./audit/verify.ts"
 export { createTelemetry, type RuntimeTelemetry, type TelemetryOptions } from "./telemetry.ts"
 export type { CallStats } from "./call-stats.ts"
 export type { DeliveryState, TelemetryItem, TelemetrySink } from "./delivery.ts"
 export type { LogBounds } from "./service-log.ts"
-export { ndjsonSink, readSegments, type NdjsonSinkOptions } from "./ndjson-sink.ts"
 export { redact } from "./redact.ts"

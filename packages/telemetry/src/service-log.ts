@@ -29,16 +29,10 @@ export class ServiceLogRing implements ServiceLog {
   write(stream: LogLine["stream"], text: string): void {
     const clean = oneLine(withoutLineEnd(text), this.#bounds.lineBytes)
     const line: LogLine = { at: this.#stamp(), stream, text: clean }
-    const bytes = this.restore(line)
+    const bytes = Buffer.byteLength(clean) + 64
+    this.#ring.push(line, bytes)
     this.#readers?.publish(line)
     this.#deliver(line, bytes)
-  }
-
-  /** Takes in a line as it was kept before. Returns what it costs, in bytes. */
-  restore(line: LogLine): number {
-    const bytes = Buffer.byteLength(line.text) + 64
-    this.#ring.push(line, bytes)
-    return bytes
   }
 
   /** Newest first. */

@@ -1,6 +1,6 @@
 import type { Clock, JsonObject, LogLine, RecordedEvent, TimelineEvent } from "@clarity-runtime/contracts"
 import * as fc from "fast-check"
-import { describe, expect, test } from "vitest"
+import { describe, expect, test, vi } from "vitest"
 import type { TelemetryItem, TelemetrySink } from "./delivery.ts"
 import { createTelemetry } from "./telemetry.ts"
 
@@ -290,6 +290,11 @@ describe("figures", () => {
 })
 
 describe("sinks", () => {
+  function nameOf(item: TelemetryItem): number | string {
+    if ("lost" in item) return `lost ${item.lost}`
+    return "event" in item ? item.event.seq : item.line.text
+  }
+
   function collecting(over: Partial<TelemetrySink> = {}): TelemetrySink & { items: TelemetryItem[]; closed: boolean } {
     const sink = {
       name: "test",
@@ -312,36 +317,51 @@ describe("sinks", () => {
     for (let n = 0; n < 450; n++) telemetry.record(event())
     telemetry.logOf("svc_1").write("stderr", "line")
     await telemetry[Symbol.asyncDispose]()
-    expect(sink.items.map((item) => ("event" in item ? item.event.seq : item.line.text))).toEqual([
-      ...Array.from({ length: 450 }, (_, n) => n + 1),
-      "line",
-    ])
+    expect(sink.items.map(nameOf)).toEqual([...Array.from({ length: 450 }, (_, n) => n + 1), "line"])
     expect(telemetry.deliveries()).toEqual([{ name: "test", queued: 0, written: 451, lost: 0, failing: undefined }])
     expect(sink.closed).toBe(true)
     telemetry.record(event())
     expect(telemetry.deliveries()[0]?.lost).toBe(1)
   })
 
-  test("one that fails is named in the timeline once, costs only its own records, and may recover", async () => {
+  test("one that fails is named in the timeline once, gets the same records again, and holds up no other", async () => {
     let broken = true
+    let tries = 0
     const good = collecting()
-    const bad = collecting({
-      name: "bad",
-      write: async () => (broken ? Promise.reject(new Error("disk full")) : undefined),
-    })
-    const telemetry = createTelemetry({ sinks: [bad, good], clock: quickClock })
-    const failed = take(telemetry.follow(new AbortController().signal), 2)
+    const bad = collecting({ name: "bad" })
+    const take = bad.write
+    const failing = { ...bad, write: (batch: readonly TelemetryItem[]) => (broken ? fail() : take(batch)) }
+    const fail = () => {
+      tries++
+      return Promise.reject(new Error("disk full"))
+    }
+    const telemetry = createTelemetry({ sinks: [failing, good], clock: quickClock })
     telemetry.record(event())
-    expect((await failed)[1]).toMatchObject({ kind: "telemetry.sink_failed", message: "bad: disk full" })
+    await vi.waitUntil(() => tries > 2)
+    expect(telemetry.deliveries()[0]).toMatchObject({ failing: "disk full", lost: 0 })
     broken = false
     telemetry.record(event())
     await telemetry[Symbol.asyncDispose]()
-    expect(telemetry.deliveries()[0]).toMatchObject({ failing: undefined, queued: 0 })
-    expect(good.items.flatMap((item) => ("event" in item ? item.event.kind : []))).toEqual([
-      "service.started",
-      "telemetry.sink_failed",
-      "service.started",
-    ])
+    expect(telemetry.deliveries()[0]).toMatchObject({ failing: undefined, queued: 0, lost: 0, written: 3 })
+    const all = ["service.started", "telemetry.sink_failed", "service.started"]
+    for (const { items } of [bad, good])
+      expect(items.flatMap((item) => ("event" in item ? item.event.kind : []))).toEqual(all)
+  })
+
+  test("one that could not keep up is told how many found no room, where they are missing", async () => {
+    const gate = Promise.withResolvers<void>()
+    const slow = collecting({ takes: "events" })
+    const take = slow.write
+    const waiting = { ...slow, write: (batch: readonly TelemetryItem[]) => gate.promise.then(() => take(batch)) }
+    const telemetry = createTelemetry({ sinks: [waiting], clock: quickClock })
+    for (let n = 0; n < 10_500; n++) telemetry.record(event())
+    telemetry.logOf("svc_1").write("stderr", "a line is none of its business")
+    gate.resolve()
+    await vi.waitUntil(() => telemetry.deliveries()[0]?.queued === 0)
+    telemetry.record(event())
+    await telemetry[Symbol.asyncDispose]()
+    expect(slow.items.slice(-3).map(nameOf)).toEqual([10_000, "lost 500", 10_501])
+    expect(slow.items).toHaveLength(10_002)
   })
 
   test("one that hangs holds a bounded queue and does not hold up the end", async () => {

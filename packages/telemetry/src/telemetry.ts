@@ -1,8 +1,10 @@
 import {
   createBroadcast,
+  isJsonObject,
   systemClock,
   type Clock,
   type EventQuery,
+  type JsonObject,
   type LogLine,
   type RecordedEvent,
   type ServiceLog,
@@ -12,7 +14,7 @@ import {
 } from "@clarity-runtime/contracts"
 import { boundedCopy, costOf, type Budget } from "./bounded-copy.ts"
 import { CallCounter, type CallStats } from "./call-stats.ts"
-import { Delivery, type DeliveryState, type TelemetryItem, type TelemetrySink } from "./delivery.ts"
+import { Delivery, type DeliveryState, type Queued, type TelemetrySink } from "./delivery.ts"
 import { oneLine } from "./one-line.ts"
 import { PackedRing } from "./packed-ring.ts"
 import { Ring } from "./ring.ts"
@@ -29,8 +31,8 @@ export interface TelemetryOptions {
   readonly includeLifecycle?: boolean
   /** Where records go besides memory; disposed together with the telemetry. */
   readonly sinks?: readonly TelemetrySink[]
-  /** What was kept before, oldest first: numbers go on after it. */
-  readonly history?: Iterable<TelemetryItem>
+  /** Events that were kept before, oldest first: numbers go on after them. */
+  readonly history?: Iterable<RecordedEvent>
   readonly clock?: Clock
 }
 
@@ -74,7 +76,7 @@ export function createTelemetry(options: TelemetryOptions = {}): RuntimeTelemetr
         record({ kind: "telemetry.sink_failed", level: "error", message: `${name}: ${reason}` }),
       ),
   )
-  const deliver = (item: TelemetryItem, bytes: number) => {
+  const deliver = (item: Queued, bytes: number) => {
     for (const delivery of deliveries) delivery.add(item, bytes)
   }
 
@@ -87,10 +89,13 @@ export function createTelemetry(options: TelemetryOptions = {}): RuntimeTelemetr
   function record(given: TimelineEvent): void {
     if (!includeLifecycle && given?.kind !== callKind) return
     // Calls come by the thousand and few are ever looked at: a small one is cleaned when somebody reads it.
-    if (readers.readers === 0 && deliveries.length === 0 && isSmallCall(given)) {
+    const small = readers.readers === 0 ? sizeOfSmallCall(given) : undefined
+    if (small !== undefined) {
       const { kind, level, message, serviceId, data } = given
-      calls.push({ seq: ++seq, at: stamp(), kind, level, message, serviceId, data, clean: false })
+      const kept = { seq: ++seq, at: stamp(), kind, level, message, serviceId, data, clean: false }
+      calls.push(kept)
       count(given)
+      if (deliveries.length > 0) deliver({ later: () => ({ event: callOf(kept) }) }, small)
       return
     }
     const budget: Budget = { bytes: recordBytes - reserve }
@@ -112,10 +117,8 @@ export function createTelemetry(options: TelemetryOptions = {}): RuntimeTelemetr
     return entryOf(logs, serviceId, make, (log) => log.close())
   }
 
-  for (const item of options.history ?? []) {
-    if ("event" in item) {
-      if (item.event.seq > seq) keep(item.event, Buffer.byteLength(JSON.stringify(item.event)))
-    } else logOf(item.serviceId).restore(item.line)
+  for (const event of options.history ?? []) {
+    if (event.seq > seq) keep(event, Buffer.byteLength(JSON.stringify(event)))
   }
 
   return {
@@ -157,21 +160,33 @@ function callOf({ clean, ...kept }: Kept): RecordedEvent {
   return clean ? event : { seq: kept.seq, at: kept.at, ...cleaned(event, { bytes: recordBytes - reserve }) }
 }
 
-const smallBytes = 2048
+const smallBytes = 4096
 
-/** A call's record that is flat and small can wait to be cleaned; anything else is not what the gateway writes. */
-function isSmallCall(given: TimelineEvent): boolean {
-  if (given?.kind !== callKind || typeof given.message !== "string" || typeof given.serviceId !== "string") return false
-  let bytes = given.message.length + given.serviceId.length
-  const { data } = given
+/**
+ * About how many bytes a call's record takes. One that is flat and small can wait to be cleaned; anything else is not
+ * what the gateway writes: undefined. Lists of flat objects are its only depth (the shape of arguments).
+ */
+function sizeOfSmallCall(given: TimelineEvent): number | undefined {
+  if (given?.kind !== callKind || typeof given.message !== "string" || typeof given.serviceId !== "string")
+    return undefined
+  const bytes = given.message.length + given.serviceId.length + sizeOfFlat(given.data, true)
+  return bytes <= smallBytes ? bytes : undefined
+}
+
+function sizeOfFlat(data: JsonObject | undefined, lists: boolean): number {
+  let bytes = 0
   for (const key in data) {
     const value = data[key]
     bytes += key.length + 8
     if (typeof value === "string") bytes += value.length
-    else if (typeof value !== "number" && typeof value !== "boolean" && value !== undefined) return false
-    if (bytes > smallBytes) return false
+    else if (lists && Array.isArray(value)) {
+      if (value.length > 64) return Number.POSITIVE_INFINITY
+      for (const item of value) bytes += isJsonObject(item) ? sizeOfFlat(item, false) : Number.POSITIVE_INFINITY
+    } else if (typeof value !== "number" && typeof value !== "boolean" && value !== undefined)
+      return Number.POSITIVE_INFINITY
+    if (bytes > smallBytes) break
   }
-  return true
+  return bytes
 }
 
 /** The event as it is kept, whatever somebody handed in. */
