@@ -24,6 +24,15 @@ export const routes = {
   setAuthSecret: { method: "POST", path: "/api/security/auth/secrets" },
   deleteAuthSecret: { method: "DELETE", path: "/api/security/auth/secrets" },
   reloadConfiguration: { method: "POST", path: "/api/config/reload" },
+  policyStatus: { method: "GET", path: "/api/policy" },
+  reloadPolicy: { method: "POST", path: "/api/policy/reload" },
+  explainPolicy: { method: "POST", path: "/api/policy/explain" },
+  testPolicy: { method: "POST", path: "/api/policy/test" },
+  listApprovals: { method: "GET", path: "/api/approvals" },
+  approveCall: { method: "POST", path: "/api/approvals/:id/approve" },
+  denyCall: { method: "POST", path: "/api/approvals/:id/deny" },
+  getDrift: { method: "GET", path: "/api/services/:id/drift" },
+  approveTools: { method: "POST", path: "/api/services/:id/approve-tools" },
   callTool: { method: "POST", path: "/api/call" },
 } as const satisfies Record<string, Route>
 

@@ -21,6 +21,7 @@ import {
 } from "@clarity-runtime/contracts"
 import { manualClock } from "@clarity-runtime/testkit"
 import type { ControlContext, ControlSettings } from "../src/context.ts"
+import { fakeDesk } from "./fake-desk.ts"
 
 export const start = Date.UTC(2026, 0, 1)
 
@@ -277,7 +278,9 @@ export function fakeContext(settings: Partial<ControlSettings> = {}) {
   const timeline = fakeTimeline()
   const credentials = fakeSecrets()
   const clock = manualClock(start)
+  const desk = fakeDesk()
   const context: ControlContext = {
+    policy: desk,
     registry,
     supervision,
     timeline,
@@ -296,5 +299,5 @@ export function fakeContext(settings: Partial<ControlSettings> = {}) {
     }),
     settings: { provisioning: false, buildRoot: "/nowhere", ...settings },
   }
-  return { context, registry, supervision, timeline, credentials, clock }
+  return { context, registry, supervision, timeline, credentials, clock, desk }
 }

@@ -219,7 +219,10 @@ export function createApprovals(clock: Clock, telemetry: Telemetry, bounds: Appr
       const entry = live(id)
       // To whom the service is out of reach, there is no such approval.
       if (entry === undefined || !reaches(by, entry.pending.service, entry.kind && entry.pending.target))
-        throw new ClarityError("not_found", `no approval ${quoted(id)} is waiting; clarityctl approvals shows them`)
+        throw new ClarityError(
+          "not_found",
+          `no approval ${quoted(id)} is waiting; clarityctl approvals list shows them`,
+        )
       if (entry.state !== "waiting")
         throw new ClarityError("conflict", `approval ${entry.pending.id} was already ${entry.state}`)
       if (!entry.approvers.includes("operator"))

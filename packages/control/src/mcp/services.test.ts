@@ -16,11 +16,15 @@ const gated = [
 ]
 const open = [
   "auth_provider_health",
+  "explain_policy",
   "get_audit",
+  "get_drift",
   "get_logs",
   "get_service",
+  "list_approvals",
   "list_auth_secrets",
   "list_services",
+  "policy_status",
   "refresh_interface",
   "remove_service",
   "restart_service",

@@ -4,8 +4,6 @@ import {
   hasScope,
   isJsonObject,
   metaKeys,
-  namespaceOf,
-  parseManifest,
   unknownTarget,
   type Backend,
   type CallContext,
@@ -17,7 +15,8 @@ import {
 } from "@clarity-runtime/contracts"
 import type { ControlContext } from "../context.ts"
 import type { ToolOperation } from "../operation.ts"
-import { controlNamespace, offeredTools } from "../operations/table.ts"
+import { offeredTools } from "../operations/table.ts"
+import { controlNamespace, runtimeDefinition } from "../runtime-service.ts"
 import { recordFault, runOperation } from "../run-operation.ts"
 import { gatherInput } from "../http/input.ts"
 import { describeTool } from "./tool.ts"
@@ -87,14 +86,4 @@ async function callOperation(
       _meta: { [metaKeys.error]: { ...error.toData(), service: controlNamespace, requestId: id } },
     }
   }
-}
-
-function runtimeDefinition(): ServiceDefinition {
-  const manifest = parseManifest({
-    apiVersion: "clarity.runtime/v1",
-    kind: "MCPService",
-    metadata: { sourceFile: "builtin:runtime", module: controlNamespace, displayName: "Clarity Runtime" },
-    spec: { origin: { type: "local_stdio", command: "builtin:runtime" } },
-  })
-  return { id: "runtime", namespace: namespaceOf(manifest), manifest }
 }

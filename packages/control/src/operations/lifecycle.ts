@@ -11,6 +11,8 @@ type Move = "start" | "stop" | "restart" | "unquarantine"
 /** Moves one service and answers how it stands afterwards; a start that failed is an answer, not an error. */
 async function move(context: ControlContext, id: string, what: Move, { principal }: OperationCaller) {
   requireService(context, id)
+  // An operator gives it a new chance: what was held against it before is over.
+  if (what !== "stop") context.policy?.forgive(id)
   const reached: ServiceStatus = await context.supervision[what](id)
   context.telemetry.record({
     kind: `control.${what}`,

@@ -1,16 +1,17 @@
+import type { Tool } from "@clarity-runtime/contracts"
 import type { ControlContext } from "../context.ts"
+import { describeTool } from "../mcp/tool.ts"
 import type { Operation, ToolOperation } from "../operation.ts"
+import { controlNamespace } from "../runtime-service.ts"
 import { calling } from "./calling.ts"
 import { configuration } from "./configuration.ts"
 import { credentials } from "./credentials.ts"
 import { history } from "./history.ts"
 import { lifecycle } from "./lifecycle.ts"
+import { policyDesk } from "./policy.ts"
 import { registration } from "./registration.ts"
 import { removal } from "./removal.ts"
 import { readingServices } from "./services.ts"
-
-/** The namespace of the runtime's own tools. */
-export const controlNamespace = "runtime"
 
 /** Every operator operation, once. Routes, tools, the OpenAPI document and the client's types come from here. */
 export const operations = {
@@ -22,6 +23,7 @@ export const operations = {
   ...credentials,
   ...calling,
   ...configuration,
+  ...policyDesk(ownTools),
 }
 
 export type Operations = typeof operations
@@ -45,4 +47,8 @@ function describeTools(context: ControlContext): { name: string; description: st
     name: `${controlNamespace}__${tool.name}`,
     description: summary,
   }))
+}
+
+function ownTools(context: ControlContext): Tool[] {
+  return offeredTools(context).map(([, operation]) => describeTool(operation))
 }
