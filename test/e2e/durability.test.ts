@@ -41,9 +41,9 @@ describe("what was acknowledged", () => {
   })
 
   it("is there after a kill at any moment, and the file always parses", async () => {
-    const { violations, acknowledged } = await crashRounds({ workspace: fresh(), rounds: 15, seed: 20_260_728 })
-    expect(violations).toEqual([])
-    expect(acknowledged).toBeGreaterThan(15)
+    const { lost, unreadable, acknowledged } = await crashRounds({ workspace: fresh(), rounds: 8, seed: 20_260_728 })
+    expect([lost, unreadable]).toEqual([[], []])
+    expect(acknowledged).toBeGreaterThan(8)
   })
 
   it("includes what an operator wanted: a stopped service stays stopped over a kill", async () => {

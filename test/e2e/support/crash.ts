@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { manifest, startDaemon, wasm, type Daemon } from "./daemon.ts"
+import { createOracle, generator } from "./oracle.ts"
 
 export interface CrashOptions {
   readonly workspace: string
@@ -8,6 +9,7 @@ export interface CrashOptions {
   /** Decides when each kill comes; the same seed gives the same moments, as far as a machine can. */
   readonly seed: number
   readonly writers?: number
+  readonly env?: Record<string, string>
   report?(line: string): void
 }
 
@@ -15,110 +17,100 @@ export interface CrashReport {
   readonly rounds: number
   readonly acknowledged: number
   /** What was acknowledged and is not there, or is there and was never asked for; empty is the promise kept. */
-  readonly violations: readonly string[]
-}
-
-/** What one service is known to be: the version last acknowledged, and the one asked for when the daemon died. */
-interface Known {
-  acknowledged: string | undefined
-  asked: { version: string | undefined } | undefined
+  readonly lost: readonly string[]
+  readonly unreadable: readonly string[]
 }
 
 /**
- * Kills a daemon with SIGKILL while several writers register, change and remove services, again and again in one
- * workspace, and holds what the next daemon knows against what was acknowledged.
+ * Kills a daemon with SIGKILL while several writers register, change, enable, disable and remove services, again and
+ * again in one workspace, and holds what the next daemon knows against what was acknowledged.
  */
 export async function crashRounds(options: CrashOptions): Promise<CrashReport> {
-  const { workspace, rounds, writers = 6, report = () => {} } = options
+  const { workspace, rounds, writers = 4, report = () => {}, env = {} } = options
   const random = generator(options.seed)
-  const known = new Map<string, Known>()
-  const violations: string[] = []
-  let acknowledged = 0
+  const oracle = createOracle()
+  const lost: string[] = []
+  const unreadable: string[] = []
   let version = 0
 
   async function write(daemon: Daemon, name: string, heard: () => void): Promise<void> {
-    const state = known.get(name) ?? { acknowledged: undefined, asked: undefined }
-    known.set(name, state)
+    let id: string | undefined
     for (;;) {
-      const next = state.acknowledged !== undefined && random() < 0.2 ? undefined : `v${++version}`
-      state.asked = { version: next }
+      const there = oracle.last(name) !== undefined
+      const next = there && random() < 0.2 ? undefined : `v${++version} ${random() < 0.5 ? "enabled" : "disabled"}`
+      oracle.ask(name, next)
       try {
-        if (next === undefined) await daemon.client.removeService({ id: idOf(await services(daemon), name) })
-        else await daemon.client.applyManifest({ manifest: described(name, next) })
+        if (next !== undefined)
+          id = (await daemon.client.applyManifest({ manifest: described(name, next) })).service.serviceId
+        else await daemon.client.removeService({ id: id ?? (await idOf(daemon, name)) })
       } catch {
         return // the daemon was killed under it
       }
-      state.acknowledged = next
-      state.asked = undefined
-      acknowledged += 1
+      oracle.acknowledge(name, next)
       heard()
     }
   }
 
-  async function check(daemon: Daemon): Promise<void> {
-    const found = new Map((await services(daemon)).map((service) => [service.module, service.displayName ?? undefined]))
-    for (const [name, state] of known) {
-      const actual = found.get(name)
-      found.delete(name)
-      const fine = actual === state.acknowledged || (state.asked !== undefined && actual === state.asked.version)
-      if (!fine) violations.push(`${name} is ${actual}, acknowledged was ${state.acknowledged}`)
-      state.acknowledged = actual
-      state.asked = undefined
-    }
-    for (const name of found.keys()) violations.push(`${name} was never asked for`)
+  const start = async (round: number): Promise<Daemon> => {
+    const daemon = await startDaemon({ workspace, env })
+    const found = await valuesOf(daemon)
+    lost.push(...oracle.check(found).map((each) => `round ${round}: ${each}`))
+    const { notices = [] } = await daemon.client.status({})
+    unreadable.push(...notices.map((notice) => `round ${round}: ${notice}`))
+    return daemon
   }
 
   for (let round = 1; round <= rounds; round++) {
-    const daemon = await startDaemon({ workspace })
-    await check(daemon)
+    const daemon = await start(round)
     const killAfter = 1 + Math.floor(random() * 40)
     let heard = 0
     const enough = Promise.withResolvers<void>()
     const writing = Array.from({ length: writers }, (_, writer) =>
       write(daemon, `crash_${writer}`, () => ++heard >= killAfter && enough.resolve()),
     )
-    await enough.promise
+    // A writer ends when the daemon does not take its change: then there is nothing more to wait for.
+    await Promise.race([enough.promise, Promise.all(writing)])
+    if (heard < killAfter) lost.push(`round ${round}: the daemon stopped taking changes`)
     await daemon.stop("SIGKILL")
     await Promise.all(writing)
-    const problem = unreadable(join(workspace, ".clarity", "runtime", "registry.json"))
-    if (problem !== undefined) violations.push(`round ${round}: registry.json does not parse: ${problem}`)
-    report(`round ${round}: killed after ${heard} acknowledgements, ${violations.length} violations`)
+    const problem = parseProblem(join(workspace, ".clarity", "runtime", "registry.json"))
+    if (problem !== undefined) unreadable.push(`round ${round}: registry.json does not parse: ${problem}`)
+    report(`round ${round}: killed after ${heard} acknowledgements`)
   }
-  const last = await startDaemon({ workspace })
-  await check(last)
-  await last.stop()
-  return { rounds, acknowledged, violations }
+  await (await start(rounds + 1)).stop()
+  return { rounds, acknowledged: oracle.acknowledged, lost, unreadable }
 }
 
 async function services(daemon: Daemon) {
   return (await daemon.client.listServices({ limit: 2000 })).items
 }
 
-function idOf(items: Awaited<ReturnType<typeof services>>, name: string): string {
-  return items.find(({ module }) => module === name)?.serviceId ?? "svc_none"
+async function idOf(daemon: Daemon, name: string): Promise<string> {
+  return (await services(daemon)).find(({ module }) => module === name)?.serviceId ?? "svc_none"
+}
+
+/** What a client is told of every service: its display name, which says whether it is enabled, and whether that is so. */
+async function valuesOf(daemon: Daemon): Promise<Map<string, string>> {
+  const found = new Map<string, string>()
+  for (const { serviceId, module, displayName } of await services(daemon)) {
+    const { enabled } = (await daemon.client.getService({ id: serviceId })).service.runtime
+    const agree = displayName?.endsWith(enabled ? " enabled" : " disabled") === true
+    found.set(module, agree ? displayName : `${displayName}, and yet enabled is ${enabled}`)
+  }
+  return found
 }
 
 function described(name: string, displayName: string): Record<string, unknown> {
-  const plain = manifest(name, wasm(`/nowhere/${name}.wasm`), { enabled: false })
+  const enabled = displayName.endsWith(" enabled")
+  const plain = manifest(name, wasm(`/nowhere/${name}.wasm`), { enabled, autostart: false })
   return { ...plain, metadata: { ...plain.metadata, displayName } }
 }
 
-function unreadable(path: string): string | undefined {
+function parseProblem(path: string): string | undefined {
   try {
     JSON.parse(readFileSync(path, "utf8"))
     return undefined
   } catch (error) {
     return (error as Error).message
-  }
-}
-
-/** Numbers in [0, 1) from a seed (mulberry32). */
-function generator(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296
   }
 }
