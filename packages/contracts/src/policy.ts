@@ -3,6 +3,7 @@ import type { Interface } from "./interface.ts"
 import type { ClarityError } from "./errors.ts"
 import type { JsonObject } from "./json.ts"
 import type { Principal, Scope } from "./principal.ts"
+import type { ModelUsage } from "./usage.ts"
 
 /** All a decision about one call may depend on. */
 export interface AdmissionInput {
@@ -72,10 +73,14 @@ export interface CallOutcome {
   /** Bytes of the answer and tokens it cost, where somebody counted them; for budgets. */
   readonly resultBytes?: number
   readonly tokens?: number
+  /** What the service itself stated of it; see `usageOf`. */
+  readonly usage?: ModelUsage
 }
 
 /** Decides whether one principal may make one call. Fails closed: what throws denies. */
 export interface Policy {
+  /** Short digest of the rules in force, for the record of each call; absent: there are none. */
+  readonly version?: string
   /** May answer at once or wait for a free place; waiting ends with the signal. */
   admit(input: AdmissionInput, signal: AbortSignal): Admission | Promise<Admission>
   /** May this principal see that item in lists? Synchronous; absent means yes. Hidden items answer like unknown ones. */

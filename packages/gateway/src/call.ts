@@ -10,6 +10,7 @@ import type {
 import type { Alarms } from "./alarms.ts"
 import type { Catalog, CatalogView } from "./catalog/view.ts"
 import type { ParkingLot } from "./parking.ts"
+import type { Refusals } from "./edge/refusals.ts"
 import type { Seal } from "./seal.ts"
 import type { Spent } from "./spent.ts"
 
@@ -44,6 +45,7 @@ export interface Core {
   readonly parking: ParkingLot
   readonly spent: Spent
   readonly alarms: Alarms
+  readonly refusals: Refusals
   catalog(): Catalog
   readonly info: { readonly name: string; readonly version: string; readonly title: string }
   readonly pageSize: number

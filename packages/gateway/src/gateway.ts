@@ -27,6 +27,7 @@ import { dispatch } from "./dispatch.ts"
 import { readJsonBody } from "./edge/body.ts"
 import { createEdge, pathOf, type Edge } from "./edge/edge.ts"
 import { checkBodyType, type GateOptions } from "./edge/gate.ts"
+import { createRefusals } from "./edge/refusals.ts"
 import { httpRequest, type NodeBindings } from "./edge/http.ts"
 import { errorText, idOf, jsonResponse, readEnvelope } from "./edge/rpc.ts"
 import { answerBatch } from "./eras/batch.ts"
@@ -90,7 +91,8 @@ export function createGateway(options: GatewayOptions): Gateway {
   const { source, policy, telemetry = silentTelemetry, clock = systemClock, path = "/mcp" } = options
   const { maxBodyBytes = 4 * 1024 * 1024, patienceMs = 600_000 } = options
   const closing = new AbortController()
-  const edge = createEdge(options)
+  const refusals = createRefusals(telemetry)
+  const edge = createEdge({ ...options, refusals })
   const build = createCatalogBuilder()
   const listChanges = createListChanges()
   let draining = false
@@ -104,6 +106,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     clock,
     catalog: () => catalog,
     alarms: createAlarms(),
+    refusals,
     parking: createParkingLot({ clock, capacity: 1024, perPrincipal: 64, expiryMs: patienceMs }),
     seal: createSeal({
       expiryMs: patienceMs,
@@ -161,6 +164,10 @@ export function createGateway(options: GatewayOptions): Gateway {
     namespace: string | undefined,
   ): Promise<Response> {
     const http = httpRequest(request, env)
+    const refuse = (thrown: unknown, who: Principal, id?: string | number) => {
+      edge.refused(thrown, request, env, who)
+      return refusal(asClarityError(thrown), edge.challenge, id)
+    }
     let principal: Principal
     try {
       const admitted = edge.admit(request, env, http)
@@ -171,13 +178,13 @@ export function createGateway(options: GatewayOptions): Gateway {
     const known = namespace === undefined || reaches(principal, namespace)
     const view = namespace === undefined ? catalog.common : known ? catalog.of(namespace) : undefined
     if (view === undefined)
-      return refusal(new ClarityError("not_found", `no service has the namespace ${namespace}`), edge.challenge)
+      return refuse(new ClarityError("not_found", `no service has the namespace ${namespace}`), principal)
     try {
       if (request.method === "GET") return openLegacyStream(core, sessions, http, principal, view)
       if (request.method === "DELETE") return endSession(sessions, http, principal, view)
       if (request.method !== "POST") return new Response(null, { status: 405, headers: { allow: "POST, GET, DELETE" } })
     } catch (thrown) {
-      return refusal(asClarityError(thrown), edge.challenge)
+      return refuse(thrown, principal)
     }
     let value: unknown
     try {
@@ -202,7 +209,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       }
       return await answerModern(core, listeners, { ...message, http, principal, view, bytes })
     } catch (thrown) {
-      return refusal(asClarityError(thrown), edge.challenge, idOf(value))
+      return refuse(thrown, principal, idOf(value))
     }
   }
 
@@ -260,6 +267,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       sessions.close()
       core.parking.clear()
       core.alarms.close()
+      edge[Symbol.dispose]()
     },
   }
 }

@@ -137,6 +137,9 @@ function create(parts: Parts): StandardPolicy {
 
   return {
     perPrincipal: principals,
+    get version() {
+      return grounds.rules.version
+    },
 
     admit(input, signal) {
       const given = caseOf(input, boundsOf(input.service))

@@ -11,11 +11,13 @@ import type { MiddlewareHandler } from "hono"
 import { readJsonBody } from "./body.ts"
 import { checkBodyType, createGate, type GateOptions } from "./gate.ts"
 import { httpRequest, type HttpRequest, type NodeBindings } from "./http.ts"
+import { createRefusals, type Refusals } from "./refusals.ts"
 
 export interface EdgeOptions extends GateOptions {
   /** Asked in order; the first that recognises the caller decides. None recognising: 401. */
   readonly authenticators: readonly Authenticator[]
   readonly telemetry?: Telemetry
+  readonly refusals?: Refusals
 }
 
 /** What later handlers find in Hono's context. */
@@ -25,11 +27,13 @@ export interface EdgeVariables {
   json?: unknown
 }
 
-/** The way in, the same for every route: addressed to us, allowed, known. */
-export interface Edge {
+/** The way in, the same for every route: addressed to us, allowed, known. Disposing it tells what was refused and not told yet. */
+export interface Edge extends Disposable {
   /** Gate and authentication. Throws ClarityError; on `unauthorized`, `challenge` is what the answer's header says. */
   admit(request: Request, env: NodeBindings | undefined, http?: HttpRequest): Principal | Promise<Principal>
   readonly challenge: string
+  /** Puts a refusal into the timeline, once, unless it is there already. */
+  refused(thrown: unknown, request: Request, env: NodeBindings | undefined, principal?: Principal): void
   /** Other hosts and origins from now on; requests under way were let in under the old ones. */
   reconfigure(options: GateOptions): void
   /** Answers a browser's preflight: yes to named origins, `forbidden` to all others. */
@@ -47,17 +51,19 @@ const exposed = "Mcp-Session-Id, WWW-Authenticate, Retry-After"
 
 export function createEdge(options: EdgeOptions): Edge {
   const { authenticators, telemetry = silentTelemetry } = options
+  const refusals = options.refusals ?? createRefusals(telemetry)
   let gate = createGate(options)
   let named = namedOrigins(options)
   const challenge = authenticators.map((authenticator) => authenticator.challenge).find(Boolean) ?? "Bearer"
 
-  function refused(error: ClarityError, request: Request): never {
-    telemetry.record({
-      kind: "edge.refused",
-      level: "warn",
-      message: error.message,
-      data: { code: error.code, reason: error.data.reason ?? error.code, method: request.method },
-    })
+  function refused(thrown: unknown, request: Request, env: NodeBindings | undefined, principal?: Principal): void {
+    const peer = env?.incoming?.socket.remoteAddress
+    refusals.record(thrown, { method: request.method, path: pathOf(request.url), peer, principal: principal?.id })
+  }
+
+  function refuse(thrown: unknown, request: Request, env: NodeBindings | undefined): never {
+    const error = asClarityError(thrown)
+    refused(error, request, env)
     throw error
   }
 
@@ -69,7 +75,7 @@ export function createEdge(options: EdgeOptions): Edge {
     try {
       gate(http.headers, env)
     } catch (error) {
-      return refused(asClarityError(error), request)
+      return refuse(error, request, env)
     }
     const seen = {
       method: request.method,
@@ -88,11 +94,9 @@ export function createEdge(options: EdgeOptions): Edge {
     }
     try {
       const principal = next()
-      return principal instanceof Promise
-        ? principal.catch((error: unknown) => refused(asClarityError(error), request))
-        : principal
+      return principal instanceof Promise ? principal.catch((error: unknown) => refuse(error, request, env)) : principal
     } catch (error) {
-      return refused(asClarityError(error), request)
+      return refuse(error, request, env)
     }
   }
 
@@ -105,6 +109,8 @@ export function createEdge(options: EdgeOptions): Edge {
   return {
     admit,
     challenge,
+    refused,
+    [Symbol.dispose]: () => refusals[Symbol.dispose](),
     corsHeaders,
     reconfigure(next) {
       gate = createGate(next)
@@ -134,9 +140,16 @@ export function createEdge(options: EdgeOptions): Edge {
             c.set("json", (await readJsonBody(http, maxBodyBytes)).value)
           }
         } catch (thrown) {
-          return errorResponse(asClarityError(thrown), challenge)
+          const error = asClarityError(thrown)
+          refused(error, c.req.raw, c.env as NodeBindings | undefined, c.get("principal"))
+          return errorResponse(error, challenge)
         }
-        return next()
+        await next()
+        if (c.res.status === 401 || c.res.status === 403) {
+          const error = new ClarityError(c.res.status === 401 ? "unauthorized" : "forbidden", "not allowed here")
+          refused(error, c.req.raw, c.env as NodeBindings | undefined, c.get("principal"))
+        }
+        return undefined
       }
     },
   }

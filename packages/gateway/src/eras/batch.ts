@@ -54,6 +54,7 @@ async function answerOne(
     }
     return await (await answerLegacy(core, sessions, { message, ...rest })).text()
   } catch (thrown) {
+    core.refusals.record(thrown, { rpc: "batch", principal: rest.principal.id })
     return errorText(idOf(value), asClarityError(thrown))
   }
 }

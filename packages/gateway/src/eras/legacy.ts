@@ -164,7 +164,10 @@ async function answerRequest(
   const streams = takesStreams(http.headers)
   const format = legacyFormat(id, method, streams)
   const own = await answerOwn(core, session, request, method, params).catch((error: unknown) => asClarityError(error))
-  if (own instanceof ClarityError) return jsonResponse(errorText(id, own))
+  if (own instanceof ClarityError) {
+    core.refusals.record(own, { rpc: method, principal: principal.id })
+    return jsonResponse(errorText(id, own))
+  }
   if (own !== undefined) return jsonResponse(resultText(id, own))
 
   const controller = new AbortController()

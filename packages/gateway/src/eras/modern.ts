@@ -90,6 +90,7 @@ export async function answerModern(core: Core, listeners: Listeners, request: Mo
     if (method === "server/discover") return jsonResponse(format.result(discover(core, request)))
     return await replyResponse(core.alarms, dispatch(core, call), format, { hangUp, done: () => (over = true) })
   } catch (thrown) {
+    core.refusals.record(thrown, { rpc: method, principal: request.principal.id })
     const error = asClarityError(thrown)
     return jsonResponse(errorText(id, error), error.entry.http)
   }
