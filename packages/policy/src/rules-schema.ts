@@ -98,17 +98,39 @@ const budget = v.pipe(
     ),
     calls: v.optional(count(1, 1_000_000_000)),
     bytes: v.optional(said("Bytes of requests and answers.", count(1, Number.MAX_SAFE_INTEGER))),
-    tokens: v.optional(said("Tokens, estimated where nobody counted them.", count(1, Number.MAX_SAFE_INTEGER))),
+    tokens: v.optional(
+      said("Tokens, where the service states them in the answer's `_meta`.", count(1, Number.MAX_SAFE_INTEGER)),
+    ),
     seconds: v.optional(said("Time spent in calls.", count(1, 86_400_000))),
+    usd: v.optional(
+      said(
+        "Money, where the service states its model and `prices` has it; other calls cost nothing here.",
+        v.pipe(v.number(), v.minValue(0.000_001), v.maxValue(1_000_000_000)),
+      ),
+    ),
   }),
   v.check(
-    ({ calls, bytes, tokens, seconds }) => [calls, bytes, tokens, seconds].some((bound) => bound !== undefined),
-    "must bound calls, bytes, tokens or seconds",
+    ({ calls, bytes, tokens, seconds, usd }) =>
+      [calls, bytes, tokens, seconds, usd].some((bound) => bound !== undefined),
+    "must bound calls, bytes, tokens, seconds or usd",
   ),
   v.check(
     ({ per, windowSeconds }) => per === "run" || windowSeconds !== undefined,
     "must have windowSeconds: a principal never ends",
   ),
+)
+
+const usdPerMillion = v.pipe(v.number(), v.minValue(0), v.maxValue(1_000_000))
+
+const prices = v.pipe(
+  v.record(
+    v.pipe(v.string(), v.minLength(1), v.maxLength(256)),
+    v.strictObject({
+      input: said("USD per million tokens in.", usdPerMillion),
+      output: said("USD per million tokens out.", usdPerMillion),
+    }),
+  ),
+  v.check((given) => Object.keys(given).length <= 1024, "must not have more than 1024 models"),
 )
 
 const cap = v.strictObject({
@@ -128,13 +150,14 @@ const circuit = v.strictObject({
   openSeconds: v.optional(said("How long it stays open the first time; longer every time after.", count(1, 3600)), 30),
 })
 
-export const rulesFileSchema = v.strictObject({
+const file = v.strictObject({
   $schema: v.optional(v.string()),
   apiVersion: v.literal("clarity.policy/v1"),
   default: v.optional(said("What holds where no rule matches.", v.picklist(["allow", "ask", "deny"])), "allow"),
   rules: v.optional(v.pipe(v.array(rule), v.maxLength(1024)), []),
   rates: v.optional(v.pipe(v.array(rate), v.maxLength(256)), []),
   budgets: v.optional(v.pipe(v.array(budget), v.maxLength(256)), []),
+  prices: v.optional(said("What models cost, by the name their services give them; for budgets in `usd`.", prices), {}),
   limits: v.optional(
     said(
       "Caps that no manifest can lift; of all that match, the lowest holds.",
@@ -158,6 +181,14 @@ export const rulesFileSchema = v.strictObject({
   ),
 })
 
+export const rulesFileSchema = v.pipe(
+  file,
+  v.check(
+    (given) => given.budgets.every(({ usd }) => usd === undefined) || Object.keys(given.prices).length > 0,
+    "a budget in usd needs `prices`: without them nothing would ever be charged",
+  ),
+)
+
 type Written = v.InferOutput<typeof rulesFileSchema>
 type Named<T> = Omit<T, "name"> & { readonly name: string }
 
@@ -168,6 +199,8 @@ export type RateRule = Named<Written["rates"][number]>
 export type BudgetRule = Named<Written["budgets"][number]>
 export type CapRule = Written["limits"][number]
 export type CircuitRule = Written["circuit"]
+/** USD per million tokens, by model. */
+export type Prices = Written["prices"]
 
 /** A rules file with every default filled in and every rule named. */
 export interface RulesFile extends Omit<Written, "rules" | "rates" | "budgets" | "$schema"> {
