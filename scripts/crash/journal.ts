@@ -2,12 +2,12 @@ import { spawn, type ChildProcess } from "node:child_process"
 import { once } from "node:events"
 import { fileURLToPath } from "node:url"
 import { createOracle, type Oracle } from "../../test/e2e/support/oracle.ts"
-import { kinds } from "./kinds.ts"
+import { writtenKinds } from "./kinds.ts"
 
 /** What one writer has said: an oracle for each kind of state. */
 export type Journal = ReadonlyMap<string, Oracle>
 
-export const emptyJournal = (): Journal => new Map(kinds.map(({ name }) => [name, createOracle()]))
+export const emptyJournal = (): Journal => new Map(writtenKinds.map(({ name }) => [name, createOracle()]))
 export const copyOf = (journal: Journal): Journal =>
   new Map([...journal].map(([name, oracle]) => [name, oracle.copy()]))
 export const acknowledgedIn = (journal: Journal): number =>

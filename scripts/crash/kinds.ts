@@ -1,5 +1,6 @@
-import { readdirSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
+import { createBindings } from "@clarity-runtime/auth-providers"
 import {
   emptyInterface,
   parseManifest,
@@ -9,6 +10,7 @@ import {
 } from "@clarity-runtime/contracts"
 import { createRegistry, lowdbStore } from "@clarity-runtime/registry"
 import { createDocument, Damaged, nodeFileSystem, type FileSystem } from "@clarity-runtime/state"
+import { auditLog, verifyAudit } from "@clarity-runtime/telemetry"
 
 /** A kind of state as keys and values, so that every campaign can be run over every kind. */
 export interface StateKind {
@@ -137,12 +139,80 @@ export const documentKind: StateKind = {
   },
 }
 
+/** Which service may use which secret, and where: the value is the host. */
+export const bindingsKind: StateKind = {
+  name: "bindings",
+  keys: ["b0", "b1"],
+  removes: true,
+  keepsDamaged: true,
+  files: (dir) => [join(dir, "bindings.json")],
+  async open(dir, { now = Date.now } = {}) {
+    const bindings = await createBindings({ dir, clock: { now } })
+    const secretOf = (key: string) => `env:SECRET_${key.toUpperCase()}`
+    return {
+      read: () =>
+        new Map(
+          bindings.list().map(({ serviceId, origin = "" }) => [serviceId, new URL(origin).host.replace(/\.test$/, "")]),
+        ),
+      set: (key, value) =>
+        value === undefined
+          ? bindings.unbind(secretOf(key), key)
+          : bindings.bind(secretOf(key), { serviceId: key, origin: `https://${value}.test` }),
+      notices: bindings.notices,
+      [Symbol.asyncDispose]: () => bindings[Symbol.asyncDispose](),
+    }
+  },
+}
+
+/**
+ * The audit: what was written is there, in a chain that holds. It only grows, and what it does about damage is told by its
+ * verification, so it is killed and cut from power like the others, and not damaged.
+ */
+const auditKind: StateKind = {
+  name: "audit",
+  keys: ["a0", "a1"],
+  removes: false,
+  keepsDamaged: false,
+  files: () => [],
+  async open(dir, { fs = nodeFileSystem } = {}) {
+    const directory = join(dir, "audit")
+    const { problems } = await verifyAudit(directory)
+    const log = auditLog({ directory, durability: "each", fs, segmentBytes: 20_000 })
+    return {
+      read: () => new Map(recordsBelow(directory).map(({ message }) => message.split(" ") as [string, string])),
+      set: (key, value) =>
+        log.write([
+          { event: { seq: 1, at: new Date().toISOString(), kind: "crash", level: "info", message: `${key} ${value}` } },
+        ]),
+      // Torn by a power cut, never acknowledged, and cut off by the next start.
+      notices: problems
+        .filter(({ what }) => !what.startsWith("the last line is not complete"))
+        .map(({ file, what }) => `${file}: ${what}`),
+      [Symbol.asyncDispose]: () => log[Symbol.asyncDispose](),
+    }
+  },
+}
+
+/** Whole lines only: what a kill tore was never acknowledged. */
+function recordsBelow(directory: string): { kind: string; message: string }[] {
+  if (!existsSync(directory)) return []
+  return readdirSync(directory)
+    .filter((name) => name.endsWith(".ndjson"))
+    .toSorted()
+    .flatMap((name) => readFileSync(join(directory, name), "utf8").split("\n").slice(0, -1))
+    .map((line) => JSON.parse(line) as { kind: string; message: string })
+    .filter(({ kind }) => kind === "crash")
+}
+
 /** Where a kind lives below a workspace: the registry where a daemon finds it, the others apart from each other. */
 export function folderOf(kind: StateKind, workspace: string): string {
   return kind === registryKind ? join(workspace, ".clarity", "runtime") : join(workspace, kind.name)
 }
 
-export const kinds: readonly StateKind[] = [registryKind, interfaceKind, documentKind]
+/** Whose files are replaced whole. */
+export const kinds: readonly StateKind[] = [registryKind, interfaceKind, documentKind, bindingsKind]
+/** What a writer writes. */
+export const writtenKinds: readonly StateKind[] = [...kinds, auditKind]
 
 /** Opens `kind`, looks and closes again. */
 export async function readFresh(kind: StateKind, dir: string): Promise<ReadonlyMap<string, string>> {

@@ -31,17 +31,20 @@ export interface Finding {
 
 export const nothingFound = (): Finding => ({ lost: [], unreadable: [], silent: [], other: [] })
 
-export function violationsOf(tally: Finding | Tally): readonly string[] {
+export function violationsOf(tally: Pick<Tally, keyof Finding>): readonly string[] {
   return [...tally.lost, ...tally.unreadable, ...tally.silent, ...tally.other]
 }
 
-/** Runs a campaign and measures its time. */
+/** Runs a campaign and measures its time. One that breaks off proves nothing, and says so. */
 export async function timed(
   campaign: string,
   run: () => Promise<Omit<Tally, "campaign" | "seconds"> | { readonly skipped: string }>,
 ): Promise<Tally | Skipped> {
   const begun = performance.now()
-  const result = await run()
+  const result = await run().catch((error: Error) => {
+    const other = [`the campaign broke off: ${error.stack}`]
+    return { points: 0, unit: "broke off", ...nothingFound(), other }
+  })
   if ("skipped" in result) return { campaign, ...result }
   return { campaign, ...result, seconds: (performance.now() - begun) / 1000 }
 }

@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { setTimeout } from "node:timers/promises"
 import { generator } from "../../test/e2e/support/oracle.ts"
 import { acknowledgedIn, emptyJournal, startWriter, type Journal } from "./journal.ts"
-import { folderOf, kinds } from "./kinds.ts"
+import { folderOf, writtenKinds } from "./kinds.ts"
 import { nothingFound, type Finding, type Tally } from "./tally.ts"
 
 export interface WriterKillOptions {
@@ -55,7 +55,7 @@ export async function writerKills(options: WriterKillOptions): Promise<Omit<Tall
 
 /** Opens every kind as a new process would and holds it against the journal. No file may be damaged, so nothing may be noted. */
 export async function checkFresh(workspace: string, journal: Journal, finding: Finding, where: string): Promise<void> {
-  for (const kind of kinds) {
+  for (const kind of writtenKinds) {
     try {
       const state = await kind.open(folderOf(kind, workspace))
       const wrong = journal.get(kind.name)?.check(state.read()) ?? []

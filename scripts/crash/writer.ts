@@ -4,7 +4,7 @@
 import { renameSync, writeFileSync, writeSync } from "node:fs"
 import { ensureDirectory } from "@clarity-runtime/state"
 import { generator } from "../../test/e2e/support/oracle.ts"
-import { folderOf, kinds, type OpenState, type StateKind } from "./kinds.ts"
+import { folderOf, writtenKinds, type OpenState, type StateKind } from "./kinds.ts"
 
 const [workspace = "", day = "0", seed = "1", manner] = process.argv.slice(2)
 const random = generator(Number(seed))
@@ -44,7 +44,7 @@ async function openNaive(dir: string): Promise<OpenState> {
   }
 }
 
-const writing = kinds.map(async (kind) => {
+const writing = writtenKinds.map(async (kind) => {
   const dir = folderOf(kind, workspace)
   const state = manner === "naive" ? await openNaive(dir) : await kind.open(dir, { now })
   say(`= ${kind.name}`)
