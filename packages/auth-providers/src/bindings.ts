@@ -12,6 +12,7 @@ import {
 import { createDocument, Damaged } from "@clarity-runtime/state"
 import * as v from "valibot"
 import { CredentialProblem, parseReference, secretBehind, shownReference } from "./reference.ts"
+import { removedServices } from "./removed-services.ts"
 
 export interface BindingsOptions {
   /** Folder of the state; bindings are in `bindings.json`. */
@@ -122,13 +123,17 @@ export async function createBindings({ dir, clock = systemClock }: BindingsOptio
     },
 
     async follow(registry, signal) {
-      let known = new Set(registry.snapshot().services.keys())
-      for await (const { services } of registry.changes(signal)) {
-        const gone = [...known].filter((id) => !services.has(id))
-        known = new Set(services.keys())
-        if (gone.length === 0) continue
-        const kept = (binding: CredentialBinding) => !gone.includes(binding.serviceId)
-        await change((bindings) => (bindings.every(kept) ? bindings : bindings.filter(kept)))
+      const gone = new Set<string>()
+      for await (const removed of removedServices(registry, signal)) {
+        for (const id of removed) gone.add(id)
+        const kept = (binding: CredentialBinding) => !gone.has(binding.serviceId)
+        try {
+          await change((bindings) => (bindings.every(kept) ? bindings : bindings.filter(kept)))
+          gone.clear()
+        } catch (error) {
+          // Nobody else gets these secrets meanwhile; tried again with the next removal.
+          if (!(error instanceof ClarityError) || error.code !== "storage_error") throw error
+        }
       }
     },
 

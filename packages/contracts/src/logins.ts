@@ -41,6 +41,8 @@ export interface UpstreamLogin {
   /** ISO 8601; absent: the server did not say. */
   readonly expiresAt?: string
   readonly renewable: boolean
+  /** Why it is no longer good: somebody has to log in again. */
+  readonly problem?: string
 }
 
 /** Logins at upstreams; used through the reference `oauth:`. Tokens are stored encrypted and belong to one service and issuer. */

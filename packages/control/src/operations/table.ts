@@ -3,11 +3,13 @@ import type { ControlContext } from "../context.ts"
 import { describeTool } from "../mcp/tool.ts"
 import type { Operation, ToolOperation } from "../operation.ts"
 import { controlNamespace } from "../runtime-service.ts"
+import { bindings } from "./bindings.ts"
 import { calling } from "./calling.ts"
 import { configuration } from "./configuration.ts"
 import { credentials } from "./credentials.ts"
 import { history } from "./history.ts"
 import { lifecycle } from "./lifecycle.ts"
+import { logins } from "./logins.ts"
 import { policyDesk } from "./policy.ts"
 import { registration } from "./registration.ts"
 import { removal } from "./removal.ts"
@@ -21,6 +23,8 @@ export const operations = {
   ...registration,
   ...removal,
   ...credentials,
+  ...bindings,
+  ...logins,
   ...calling,
   ...configuration,
   ...policyDesk(ownTools),

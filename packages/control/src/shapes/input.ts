@@ -13,7 +13,9 @@ export const serviceId = v.pipe(text(256), v.description("Id of the service, as 
 
 export const authRef = v.pipe(
   text(512),
-  v.description("Reference to a secret: `env:VAR`, `file:path`, `header_env:Header:VAR` or a plain name."),
+  v.description(
+    "Reference to a secret: `env:VAR`, `file:path`, `header_env:Header:VAR`, `exec:[...]` or a plain name.",
+  ),
 )
 
 export const cursor = v.optional(v.pipe(text(128), v.description("`nextCursor` of the page before.")))

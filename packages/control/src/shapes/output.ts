@@ -120,6 +120,16 @@ export const serviceAnswer = v.object({ service: serviceShape })
 export const listAnswer = v.object({ items: v.array(summaryShape), total: whole, nextCursor })
 export const eventsAnswer = v.object({ items: v.array(eventShape), nextCursor })
 export const serviceEventsAnswer = v.object({ serviceId: text, items: v.array(eventShape), nextCursor })
+export const auditReport = v.object({
+  ok: v.boolean(),
+  records: whole,
+  segments: whole,
+  bytes: whole,
+  first: v.optional(whole),
+  last: v.optional(v.object({ seq: whole, hash: text })),
+  unrecorded: whole,
+  problems: v.array(v.object({ file: text, line: whole, what: text })),
+})
 export const logsAnswer = v.object({ serviceId: text, lines: v.array(text), items: v.array(logLineShape) })
 export const introspectAnswer = v.object({ interface: interfaceShape, diff: diffShape })
 export const removeAnswer = v.object({
@@ -197,4 +207,35 @@ export const secretSetAnswer = v.object({
   written: v.literal(true),
 })
 export const secretDeletedAnswer = v.object({ authRef: text, provider: v.literal("file"), deleted: v.boolean() })
+const bindingShape = v.object({ authRef: text, serviceId: text, origin: v.optional(text), boundAt: time })
+export const bindingsAnswer = v.object({ items: v.array(bindingShape) })
+export const bindingAnswer = v.object({ binding: bindingShape })
+export const unboundAnswer = v.object({ authRef: text, serviceId: text, unbound: v.boolean() })
+export const loginAnswer = v.object({
+  login: v.object({
+    id: text,
+    serviceId: text,
+    flow: v.picklist(["browser", "device", "client_credentials"]),
+    state: v.picklist(["waiting", "done", "failed"]),
+    url: v.optional(text),
+    userCode: v.optional(text),
+    issuer: v.optional(text),
+    problem: v.optional(text),
+    expiresAt: time,
+  }),
+})
+export const loginsAnswer = v.object({
+  items: v.array(
+    v.object({
+      serviceId: text,
+      issuer: text,
+      resource: text,
+      scopes: v.array(text),
+      expiresAt: v.optional(time),
+      renewable: v.boolean(),
+      problem: v.optional(text),
+    }),
+  ),
+})
+export const logoutAnswer = v.object({ serviceId: text, loggedOut: v.boolean() })
 export const callAnswer = v.object({ result: json })
