@@ -5,11 +5,13 @@ import {
   type CircuitStatus,
   type Clock,
 } from "@clarity-runtime/contracts"
+import { createBreaker } from "./breaker.ts"
+import { costOf, createBudgets, type Budgets, type Spent } from "./budgets.ts"
 import { matcherOf, type Matcher, type Matchers, type Subject } from "./matching.ts"
 import type { Books } from "./places.ts"
+import { createRates } from "./rates.ts"
 import type { RuleSet } from "./rule-set.ts"
-import type { BudgetRule, RateRule } from "./rules-schema.ts"
-import { createBreaker, createBudgets, createRates } from "./absent-guards.ts"
+import type { BudgetRule, Prices, RateRule } from "./rules-schema.ts"
 
 /** Rates, budgets and circuits of the rules in force, put to one call after the other. */
 export interface Guards {
@@ -34,51 +36,57 @@ interface Charge {
 export function createGuards(clock: Clock, first: RuleSet): Guards {
   const rates = createRates(clock)
   const budgets = createBudgets(clock)
-  let breaker = breakerOf(first, clock)
+  const breaker = createBreaker({ clock, ...first.file.circuit })
   let inForce = compile(first)
 
-  /** Of a call that no budget counts: nothing is made for it. */
-  const circuitOnly: Books = { settle: (serviceId, outcome) => breaker.settle(serviceId, outcome) }
-
-  function charged(charges: readonly Charge[]): Books {
-    return {
-      settle(serviceId, outcome) {
-        breaker.settle(serviceId, outcome)
-        for (const { rule, key } of charges) budgets.settle(rule, key, spentOn(outcome))
-      },
+  /** What budgets charge for a call, or the first of them that is used up. */
+  function charge(input: AdmissionInput, subject: Subject): Charge[] | ClarityError {
+    const { principal, run, bytes } = input
+    const charges: Charge[] = []
+    for (const { rule, mismatch } of inForce.budgets) {
+      if ((rule.per === "run" && run === undefined) || mismatch(subject) !== undefined) continue
+      // A run is whatever its caller calls so: one caller's are never another's.
+      const key = rule.per === "run" ? JSON.stringify([principal.id, run]) : principal.id
+      const refusal = budgets.admit(rule, key, bytes, principal.id)
+      if (refusal !== undefined) {
+        settleAll(budgets, charges, { durationMs: 0 })
+        return refusal
+      }
+      charges.push({ rule, key })
     }
+    return charges
   }
 
   return {
     apply(rules) {
-      const { circuit } = inForce
       inForce = compile(rules)
-      if (circuit !== inForce.circuit) breaker = breakerOf(rules, clock)
+      breaker.reconfigure(rules.file.circuit)
     },
 
     admit(input, subject) {
-      const { principal, service, run, bytes } = input
+      const { principal, service } = input
       for (const { rule, mismatch } of inForce.rates) {
         if (mismatch(subject) !== undefined) continue
         const refusal = rates.admit(rule, keyOf(rule, principal.id, service.id))
         if (refusal !== undefined) return refusal
       }
-      let charges: Charge[] | undefined
-      for (const { rule, mismatch } of inForce.budgets) {
-        if ((rule.per === "run" && run === undefined) || mismatch(subject) !== undefined) continue
-        const key = rule.per === "run" ? JSON.stringify([principal.id, run]) : principal.id
-        const refusal = budgets.admit(rule, key, bytes)
-        if (refusal !== undefined) {
-          for (const charge of charges ?? []) budgets.settle(charge.rule, charge.key, { durationMs: 0 })
-          return refusal
-        }
-        charges = [...(charges ?? []), { rule, key }]
+      const charges = inForce.budgets.length === 0 ? none : charge(input, subject)
+      if (charges instanceof ClarityError) return charges
+      // Last, because it may lend out the one probe of a circuit that is half open.
+      const pass = breaker.admit(service.id, service.namespace)
+      // Most calls are charged to nobody: for them nothing is made.
+      if (charges.length === 0) return pass
+      if (pass instanceof ClarityError) {
+        settleAll(budgets, charges, { durationMs: 0 })
+        return pass
       }
-      // Last, because it may have lent out the one probe of a circuit that is half open.
-      const refusal = breaker.admit(service.id)
-      if (refusal === undefined) return charges === undefined ? circuitOnly : charged(charges)
-      for (const { rule, key } of charges ?? []) budgets.settle(rule, key, { durationMs: 0 })
-      return refusal
+      const { prices } = inForce
+      return {
+        settle(serviceId, outcome) {
+          pass.settle(serviceId, outcome)
+          settleAll(budgets, charges, spentOn(outcome, prices))
+        },
+      }
     },
 
     circuits: () => breaker.list(),
@@ -86,14 +94,16 @@ export function createGuards(clock: Clock, first: RuleSet): Guards {
   }
 }
 
+const none: readonly Charge[] = []
+
+function settleAll(budgets: Budgets, charges: readonly Charge[], spent: Spent): void {
+  for (const { rule, key } of charges) budgets.settle(rule, key, spent)
+}
+
 function compile({ file }: RuleSet) {
   const matched = <T extends Matchers>(rules: readonly T[]): Matched<T>[] =>
     rules.map((rule) => ({ rule, mismatch: matcherOf(rule, "closes") }))
-  return { rates: matched(file.rates), budgets: matched(file.budgets), circuit: JSON.stringify(file.circuit) }
-}
-
-function breakerOf({ file }: RuleSet, clock: Clock) {
-  return createBreaker({ clock, ...file.circuit })
+  return { rates: matched(file.rates), budgets: matched(file.budgets), prices: file.prices }
 }
 
 function keyOf({ per }: RateRule, principal: string, service: string): string {
@@ -101,10 +111,12 @@ function keyOf({ per }: RateRule, principal: string, service: string): string {
   return per === "service" ? service : JSON.stringify([principal, service])
 }
 
-function spentOn({ durationMs, resultBytes, tokens }: CallOutcome) {
+function spentOn({ durationMs, resultBytes, usage, tokens = usage?.tokens }: CallOutcome, prices: Prices): Spent {
+  const usd = usage && costOf(usage, prices)
   return {
     durationMs,
     ...(resultBytes === undefined ? {} : { resultBytes }),
     ...(tokens === undefined ? {} : { tokens }),
+    ...(usd === undefined ? {} : { usd }),
   }
 }

@@ -104,11 +104,11 @@ const toolsByName = new WeakMap<Interface, ReadonlyMap<string, Tool>>()
 
 /** The tools of an interface by name; of twins the first, as everywhere. */
 export function toolsOf(face: Interface): ReadonlyMap<string, Tool> {
-  let tools = toolsByName.get(face)
-  if (tools === undefined) {
-    tools = new Map(face.tools.toReversed().map((tool) => [tool.name, tool]))
-    toolsByName.set(face, tools)
-  }
+  const known = toolsByName.get(face)
+  if (known !== undefined) return known
+  const tools = new Map<string, Tool>()
+  for (const tool of face.tools) if (!tools.has(tool.name)) tools.set(tool.name, tool)
+  toolsByName.set(face, tools)
   return tools
 }
 
