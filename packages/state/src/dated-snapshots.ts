@@ -21,7 +21,7 @@ export async function datedSnapshots(target: string, fs: FileSystem): Promise<st
 export async function keepDatedSnapshot(target: string, epochMs: number, keep: number, fs: FileSystem): Promise<void> {
   const place = `${target}.${new Date(epochMs).toISOString().slice(0, 10)}.snapshot`
   const previous = await factsOrUndefined(fs, `${target}.prev`)
-  if (previous === undefined || (await factsOrUndefined(fs, place)) !== undefined) return
+  if (keep < 1 || previous === undefined || (await factsOrUndefined(fs, place)) !== undefined) return
   await duplicate(fs, `${target}.prev`, place, previous)
   for (const old of (await datedSnapshots(target, fs)).slice(keep)) await discard(fs, old)
 }

@@ -12,7 +12,7 @@ import {
 import { keepDatedSnapshot, namesIn } from "./dated-snapshots.ts"
 import { ensureDirectory, targetOf } from "./directory.ts"
 import { nodeFileSystem, type FileFacts, type FileSystem } from "./file-system.ts"
-import { Damaged, readDurable } from "./read-durable.ts"
+import { Damaged, readBounded, readDurable } from "./read-durable.ts"
 import { discard, duplicate, factsOrUndefined, isTemporaryOf, safeWrite, timestamp } from "./safe-write.ts"
 import { errnoOf, storageError } from "./storage-error.ts"
 
@@ -25,6 +25,12 @@ export interface SealedFileOptions {
    * only. Their original is kept as `<path><backup>` at the first write.
    */
   readonly unsealed?: { readonly keys: readonly string[]; readonly backup: string }
+  /**
+   * What `<path>.prev` holds. `before` (default): the version before, for a person who wants to go back. `same`: the
+   * version of now, so that damage to either of the two loses nothing: for what must not come back, such
+   * as a token that was revoked. A change then waits for both.
+   */
+  readonly twin?: "before" | "same"
   /** Dated snapshots to keep, one a day; default 10. */
   readonly snapshots?: number
   readonly fs?: FileSystem
@@ -57,6 +63,7 @@ export interface SealedFile {
 
 export function sealedFile(options: SealedFileOptions): SealedFile {
   const { path, version, fs = nodeFileSystem, clock = systemClock } = options
+  const twin = options.twin === "same"
   const notices: string[] = []
   let expected: FileFacts | null | undefined
   let original: FileFacts | undefined
@@ -94,6 +101,23 @@ export function sealedFile(options: SealedFileOptions): SealedFile {
     notices.push(`${path} was rewritten in the new format; the original is kept as ${place}`)
   }
 
+  /** The second copy, ahead of the file itself. Resolves to how to take it back. */
+  async function writeTwin(text: string): Promise<() => Promise<unknown>> {
+    const place = `${await targetOf(path, fs)}.prev`
+    const before = await readBounded(fs, place, Number.POSITIVE_INFINITY)
+    await safeWrite(place, text, { fs, lastGood: false })
+    return () => (before === undefined ? discard(fs, place) : safeWrite(place, before.bytes, { fs, lastGood: false }))
+  }
+
+  /** The write itself has been decided by now; what fails here is not worth failing it for. */
+  async function courtesy(work: () => Promise<unknown>): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      if (!(error instanceof ClarityError) && errnoOf(error) === undefined) throw error
+    }
+  }
+
   async function afterWrite(text: string, first: boolean): Promise<void> {
     const target = await targetOf(path, fs)
     // From the first write on there are two copies.
@@ -121,24 +145,27 @@ export function sealedFile(options: SealedFileOptions): SealedFile {
     },
     async write(body, generation) {
       const text = seal(body, generation)
+      const first = expected === null
+      let takeBack: (() => Promise<unknown>) | undefined
       try {
         if (!expected) await ensureDirectory(dirname(await targetOf(path, fs)), fs)
         if (original && options.unsealed) await keepOriginal(original, options.unsealed.backup)
+        if (twin && !first) takeBack = await writeTwin(text)
       } catch (error) {
         throw storageError("write", path, error)
       }
-      const first = expected === null
-      const result = await safeWrite(path, text, { fs, ...(expected === undefined ? {} : { expected }) })
-      expected = result.facts
-      original = undefined
-      if (result.keptAside)
-        notices.push(`${path} was changed by somebody else while in use; that version is kept as ${result.keptAside}`)
       try {
-        await afterWrite(text, first)
+        const known = expected === undefined ? {} : { expected }
+        const result = await safeWrite(path, text, { fs, lastGood: !twin, ...known })
+        expected = result.facts
+        original = undefined
+        if (result.keptAside)
+          notices.push(`${path} was changed by somebody else while in use; that version is kept as ${result.keptAside}`)
       } catch (error) {
-        // The write itself is durable; a missing second copy is not worth failing it for.
-        if (!(error instanceof ClarityError) && errnoOf(error) === undefined) throw error
+        if (takeBack !== undefined) await courtesy(takeBack)
+        throw error
       }
+      await courtesy(() => afterWrite(text, first))
     },
   }
 }
