@@ -28,7 +28,9 @@ const sources = ["packages", "apps"]
   .join("\n")
 const commands = new Set(
   filesBelow("apps/ctl/src/commands", /\.ts$/).map((path) =>
-    relative("apps/ctl/src/commands", path).replaceAll("\\", "/").replace(/\.ts$/, ""),
+    relative("apps/ctl/src/commands", path)
+      .replaceAll("\\", "/")
+      .replace(/(?:\/index)?\.ts$/, ""),
   ),
 )
 

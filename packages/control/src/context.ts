@@ -1,4 +1,5 @@
 import type {
+  AuditDesk,
   Caller,
   Clock,
   CredentialBindings,
@@ -25,6 +26,8 @@ export interface ControlContext {
   readonly tokens?: TokenStore
   readonly logins?: LoginDesk
   readonly policy?: PolicyDesk
+  /** Absent: what happened is kept in memory only. */
+  readonly audit?: AuditDesk
   readonly caller: Caller
   readonly clock: Clock
   info(): RuntimeInfo

@@ -6,6 +6,7 @@ import {
   interfaceRevision,
   namespaceOf,
   serviceIdOf,
+  type AuditDesk,
   type Caller,
   type CredentialStore,
   type Interface,
@@ -272,6 +273,20 @@ export const echoCaller: Caller = {
   },
 }
 
+const fakeAudit: AuditDesk = {
+  notices: [],
+  verify: async ({ expect }) => ({
+    ok: expect === undefined,
+    records: 2,
+    segments: 1,
+    bytes: 700,
+    first: 1,
+    last: { seq: 2, hash: "0".repeat(64) },
+    unrecorded: 0,
+    problems: expect === undefined ? [] : [{ file: "", line: 0, what: `record ${expect.seq} is not in the chain` }],
+  }),
+}
+
 export function fakeContext(settings: Partial<ControlSettings> = {}) {
   const registry = fakeRegistry()
   const supervision = fakeSupervision(registry)
@@ -281,6 +296,7 @@ export function fakeContext(settings: Partial<ControlSettings> = {}) {
   const desk = fakeDesk()
   const context: ControlContext = {
     policy: desk,
+    audit: fakeAudit,
     registry,
     supervision,
     timeline,

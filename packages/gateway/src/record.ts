@@ -1,4 +1,4 @@
-import { isJsonObject, type ClarityError, type JsonObject } from "@clarity-runtime/contracts"
+import { ClarityError, isJsonObject, type JsonObject } from "@clarity-runtime/contracts"
 import type { Call, Core } from "./call.ts"
 import type { Outcome } from "./outcome.ts"
 import type { Route } from "./route.ts"
@@ -57,6 +57,7 @@ export function recordUnrouted(core: Core, call: Call, error: ClarityError): voi
       method: method.slice(0, 256),
       decision: "deny",
       code: error.code,
+      ...(error.cause instanceof ClarityError ? { reason: error.cause.message } : {}),
       ...callerOf(call),
       ...(typeof named === "string" ? { target: named.slice(0, 256) } : {}),
     },

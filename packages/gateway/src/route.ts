@@ -105,21 +105,24 @@ function find(core: Core, { request, view, principal }: Call): Found {
       const away = entry === undefined ? findAway(core, view, name) : undefined
       const service = entry?.service ?? away?.service
       const own = entry?.name ?? away?.name
-      if (service === undefined || own === undefined || hidden(service, "tool", own)) throw unknownTarget("tool", name)
+      if (service === undefined || own === undefined) throw unknownTarget("tool", name)
+      if (hidden(service, "tool", own)) throw hiddenTarget("tool", name)
       if (entry === undefined) return { service, target: own, params: { ...params, name: own } }
       return { service: entry.service, target: entry.name, tool: entry.item, params: { ...params, name: entry.name } }
     }
     case "prompts/get": {
       const name = text(params, "name", method)
       const entry = view.prompt(name)
-      if (entry === undefined || hidden(entry.service, "prompt", entry.name)) throw unknownTarget("prompt", name)
+      if (entry === undefined) throw unknownTarget("prompt", name)
+      if (hidden(entry.service, "prompt", entry.name)) throw hiddenTarget("prompt", name)
       return { service: entry.service, target: entry.name, params: { ...params, name: entry.name } }
     }
     case "resources/read":
     case "resources/subscribe": {
       const uri = text(params, "uri", method)
       const found = resource(view, uri)
-      if (found === undefined || hidden(found.service, "resource", found.uri)) throw unknownTarget("resource", uri)
+      if (found === undefined) throw unknownTarget("resource", uri)
+      if (hidden(found.service, "resource", found.uri)) throw hiddenTarget("resource", uri)
       return { service: found.service, target: found.uri, params: { ...params, uri: found.uri } }
     }
     case "completion/complete":
@@ -133,18 +136,26 @@ function findCompletion(view: CatalogView, params: JsonObject, hidden: Hidden): 
   const ref = params["ref"]
   if (isJsonObject(ref) && typeof ref["name"] === "string") {
     const entry = view.prompt(ref["name"])
-    if (entry === undefined || hidden(entry.service, "prompt", entry.name)) throw unknownTarget("prompt", ref["name"])
+    if (entry === undefined) throw unknownTarget("prompt", ref["name"])
+    if (hidden(entry.service, "prompt", entry.name)) throw hiddenTarget("prompt", ref["name"])
     return { service: entry.service, target: entry.name, params: { ...params, ref: { ...ref, name: entry.name } } }
   }
   if (isJsonObject(ref) && typeof ref["uri"] === "string") {
     const found = resource(view, ref["uri"])
-    if (found === undefined || hidden(found.service, "resource", found.uri)) throw unknownTarget("resource", ref["uri"])
+    if (found === undefined) throw unknownTarget("resource", ref["uri"])
+    if (hidden(found.service, "resource", found.uri)) throw hiddenTarget("resource", ref["uri"])
     return { service: found.service, target: found.uri, params: { ...params, ref: { ...ref, uri: found.uri } } }
   }
   throw new ClarityError(
     "invalid_params",
     "completion/complete needs params.ref with a prompt's name or a template's uri",
   )
+}
+
+/** To the caller the same as unknown; the record of it knows better. */
+function hiddenTarget(kind: "tool" | "prompt" | "resource", name: string): ClarityError {
+  const { code, message, data } = unknownTarget(kind, name)
+  return new ClarityError(code, message, { data, cause: new ClarityError("policy_denied", "hidden from this caller") })
 }
 
 function resource(view: CatalogView, uri: string): { service: ServiceView; uri: string } | undefined {

@@ -311,6 +311,20 @@ describe("history", () => {
 })
 
 describe("secrets and calls", () => {
+  it("verifies the durable audit, against a head noted earlier too", async () => {
+    const { context } = fakeContext()
+    const ask = served(context, admin)
+    expect(await json(await ask("POST", "/api/audit/verify", {}))).toMatchObject({ ok: true, records: 2, problems: [] })
+    const expectation = `7:${"a".repeat(64)}`
+    expect(await json(await ask("POST", "/api/audit/verify", { expect: expectation }))).toMatchObject({
+      problems: [{ what: "record 7 is not in the chain" }],
+    })
+    for (const wrong of ["7", "7:abc", `-1:${"a".repeat(64)}`])
+      expect((await ask("POST", "/api/audit/verify", { expect: wrong })).status).toBe(400)
+    const { audit: _, ...without } = context
+    expect((await served(without, admin)("POST", "/api/audit/verify", {})).status).toBe(409)
+  })
+
   it("stores, lists, checks and deletes a secret without ever telling it", async () => {
     const { context, credentials, timeline } = fakeContext({ provisioning: true })
     const ask = served(context)

@@ -1,9 +1,29 @@
-import { ClarityError } from "@clarity-runtime/contracts"
+import { asClarityError, ClarityError } from "@clarity-runtime/contracts"
 import * as v from "valibot"
+import type { ControlContext } from "../context.ts"
 import { defineOperation } from "../operation.ts"
 import { nothing } from "../shapes/input.ts"
 
 const settings = v.array(v.string())
+
+/** What changed; a configuration that is refused is on record as well. */
+function reloaded({ reloadConfiguration, telemetry }: ControlContext, principal: string): Reloaded {
+  if (reloadConfiguration === undefined)
+    throw new ClarityError("conflict", "this runtime has no configuration that could be read anew")
+  try {
+    return reloadConfiguration()
+  } catch (thrown) {
+    telemetry.record({
+      kind: "config.refused",
+      level: "error",
+      message: asClarityError(thrown).message,
+      data: { principal },
+    })
+    throw thrown
+  }
+}
+
+type Reloaded = ReturnType<NonNullable<ControlContext["reloadConfiguration"]>>
 
 /** The configuration of the running program. */
 export const configuration = {
@@ -15,9 +35,7 @@ export const configuration = {
     scope: "admin",
     route: "reloadConfiguration",
     run(context, _input, { principal }) {
-      if (context.reloadConfiguration === undefined)
-        throw new ClarityError("conflict", "this runtime has no configuration that could be read anew")
-      const { changed, needsRestart } = context.reloadConfiguration()
+      const { changed, needsRestart } = reloaded(context, principal.id)
       context.telemetry.record({
         kind: "config.reloaded",
         level: "info",

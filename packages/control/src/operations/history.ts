@@ -1,10 +1,17 @@
-import type { EventQuery, RecordedEvent } from "@clarity-runtime/contracts"
+import { ClarityError, type EventQuery, type RecordedEvent } from "@clarity-runtime/contracts"
 import * as v from "valibot"
 import type { ControlContext } from "../context.ts"
 import { requireService } from "../match.ts"
 import { defineOperation, reads } from "../operation.ts"
 import { cursor, limit, serviceId, text } from "../shapes/input.ts"
-import { detailsAnswer, eventsAnswer, logsAnswer, serviceEventsAnswer, type EventAnswer } from "../shapes/output.ts"
+import {
+  auditReport,
+  detailsAnswer,
+  eventsAnswer,
+  logsAnswer,
+  serviceEventsAnswer,
+  type EventAnswer,
+} from "../shapes/output.ts"
 import { interfaceAnswerOf, lineOf, serviceOf, summaryOf } from "../shapes/present.ts"
 
 /** What happened: logs, events, audit. */
@@ -83,6 +90,35 @@ export const history = {
         ...(input.kind === undefined ? {} : { kind: input.kind }),
         ...(input.serviceId === undefined ? {} : { serviceId: input.serviceId }),
       })
+    },
+  }),
+
+  verifyAudit: defineOperation({
+    title: "Verify audit",
+    summary: "Walks the chain of the durable audit and says whether anything was changed, removed or put in.",
+    input: v.strictObject({
+      expect: v.optional(
+        v.pipe(
+          v.string(),
+          v.regex(
+            /^\d{1,15}:[0-9a-f]{64}$/,
+            "must be a number and a hash, as `last` of an earlier answer has them: 17:9c1f...",
+          ),
+          v.description("A record noted earlier, which must still be there: `<seq>:<hash>`."),
+        ),
+      ),
+    }),
+    output: auditReport,
+    scope: "operate",
+    route: "verifyAudit",
+    async run({ audit }, { expect }, { signal }) {
+      if (audit === undefined) throw new ClarityError("conflict", "this runtime keeps no durable audit")
+      const [seq, hash = ""] = expect?.split(":") ?? []
+      const { problems, ...report } = await audit.verify(
+        seq === undefined ? {} : { expect: { seq: Number(seq), hash } },
+        signal,
+      )
+      return { ...report, problems: [...problems] }
     },
   }),
 }
