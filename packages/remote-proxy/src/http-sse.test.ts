@@ -49,6 +49,14 @@ describe("http+sse", () => {
     },
   )
 
+  test("a message whose posting the end of the stream cuts off is not 'cancelled': it may have been taken", async () => {
+    const streams: ServerResponse[] = []
+    const cut: Answer = () => streams[0]?.end()
+    const made = await against(naming("/messages", (response) => streams.push(response), cut))
+    await made.opening
+    expect(await failing(made.transport.send(ping, {}))).toMatchObject({ sent: true, error: { code: "unavailable" } })
+  })
+
   test.each([
     "http://127.0.0.1:9/messages",
     "//evil.example/",

@@ -84,9 +84,11 @@ export function httpSse({ endpoint, clock, defaults }: TransportOptions): Transp
   function close(thrown: unknown): void {
     const open = receiver
     receiver = undefined
-    if (!life.signal.aborted)
-      open?.closed(thrown === undefined ? brokenOff(name) : asTransportError(thrown, name).failure)
-    life.abort()
+    if (life.signal.aborted) return
+    const failure = thrown === undefined ? brokenOff(name) : asTransportError(thrown, name).failure
+    open?.closed(failure)
+    // Messages still being posted fail for the same reason; nobody has cancelled them.
+    life.abort(failure.error)
   }
 
   return {
@@ -139,7 +141,7 @@ export function httpSse({ endpoint, clock, defaults }: TransportOptions): Transp
     abandon() {},
     async [Symbol.asyncDispose]() {
       receiver = undefined
-      life.abort()
+      life.abort(new ClarityError("unavailable", `${name} was closed`, { data: { service: name } }))
     },
   }
 }

@@ -47,16 +47,35 @@ function invalid(why: string): ClarityError {
   return new ClarityError("invalid_request", `invalid JSON-RPC message: ${why}`)
 }
 
+/** Throws `upstream_invalid` for a result that is nested deeper than it can be written: only a service makes such a one. */
 export function resultText(id: RpcId, result: JsonObject): string {
-  return `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"result":${JSON.stringify(result)}}`
+  return `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"result":${written(result)}}`
 }
 
+function written(value: JsonObject): string {
+  try {
+    return JSON.stringify(value)
+  } catch (thrown) {
+    if (!(thrown instanceof RangeError)) throw thrown
+    const data = { reason: "nesting" }
+    throw new ClarityError("upstream_invalid", "the answer is nested too deeply to be passed on", { data })
+  }
+}
+
+/** An error whose data cannot be written is told without them. */
 export function errorText(id: RpcId | undefined, error: ClarityError): string {
-  return JSON.stringify({ jsonrpc: "2.0", ...(id === undefined ? {} : { id }), error: error.toRpc() })
+  const envelope = { jsonrpc: "2.0", ...(id === undefined ? {} : { id }) }
+  const rpc = error.toRpc()
+  try {
+    return JSON.stringify({ ...envelope, error: rpc })
+  } catch (thrown) {
+    if (!(thrown instanceof RangeError)) throw thrown
+    return JSON.stringify({ ...envelope, error: { code: rpc.code, message: rpc.message } })
+  }
 }
 
 export function notificationText(method: string, params: JsonObject | undefined): string {
-  return JSON.stringify({ jsonrpc: "2.0", method, ...(params === undefined ? {} : { params }) })
+  return written({ jsonrpc: "2.0", method, ...(params === undefined ? {} : { params }) })
 }
 
 const jsonHeaders = { "content-type": "application/json" }
