@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { errorTable, manifestSchema } from "@clarity-runtime/contracts"
 import { openApiDocument } from "@clarity-runtime/control"
+import { rulesFileSchema } from "@clarity-runtime/policy"
 import { toJsonSchema } from "@valibot/to-json-schema"
 import { configurationFileSchema } from "clarityd"
 import type { GenericSchema } from "valibot"
@@ -50,6 +51,11 @@ const files: Readonly<Record<string, string>> = {
     configurationFileSchema,
     "https://clarity-runtime.dev/schemas/clarityd.schema.json",
     "Configuration of clarityd",
+  ),
+  "schemas/policy.schema.json": schema(
+    rulesFileSchema,
+    "https://clarity-runtime.dev/schemas/policy.schema.json",
+    "Rules of clarityd, clarity.policy/v1",
   ),
   "schemas/openapi.json": `${JSON.stringify(openApi, null, 2)}\n`,
   "docs/errors.md": errors(),
