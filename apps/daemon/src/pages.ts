@@ -1,4 +1,4 @@
-import { asClarityError, type Supervision } from "@clarity-runtime/contracts"
+import { asClarityError, ClarityError, type LoginDesk, type Supervision } from "@clarity-runtime/contracts"
 import type { RuntimeInfo } from "@clarity-runtime/control"
 import { errorResponse, type Edge, type NodeBindings } from "@clarity-runtime/gateway"
 import { Hono, type Context } from "hono"
@@ -9,10 +9,19 @@ export interface PagesOptions {
   readonly supervision: Supervision
   readonly info: () => RuntimeInfo
   readonly isDraining: () => boolean
+  readonly logins: Pick<LoginDesk, "callback">
+}
+
+const callbackHeaders = {
+  "content-type": "text/plain; charset=utf-8",
+  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+  "cache-control": "no-store",
+  "referrer-policy": "no-referrer",
+  "x-content-type-options": "nosniff",
 }
 
 /** What a browser and a load balancer look at: the status page and the two liveness answers. */
-export function pages({ edge, supervision, info, isDraining }: PagesOptions): Hono {
+export function pages({ edge, supervision, info, isDraining, logins }: PagesOptions): Hono {
   const app = new Hono()
 
   async function status(c: Context): Promise<Response> {
@@ -20,7 +29,7 @@ export function pages({ edge, supervision, info, isDraining }: PagesOptions): Ho
       await edge.admit(c.req.raw, c.env as NodeBindings)
     } catch (thrown) {
       const error = asClarityError(thrown)
-      if (error.code !== "unauthorized") return errorResponse(error, edge.challenge)
+      if (error.code !== "unauthorized") return errorResponse(error)
       return new Response(renderLockedPage(), {
         status: 401,
         headers: { ...statusPageHeaders, "www-authenticate": edge.challenge },
@@ -42,6 +51,25 @@ export function pages({ edge, supervision, info, isDraining }: PagesOptions): Ho
     )
   }
 
+  /** Where a browser comes back to from an authorization server. Of what it brings nothing is shown. */
+  async function cameBack(c: Context): Promise<Response> {
+    try {
+      // One that only looks ahead must not use up the login.
+      if (c.req.method !== "GET") throw new ClarityError("invalid_request", "only GET is served here")
+      edge.landing(c.req.raw, c.env as NodeBindings)
+      await logins.callback(new URL(c.req.url).searchParams, new AbortController().signal)
+      return new Response("Logged in. You can close this page.\n", { headers: callbackHeaders })
+    } catch (thrown) {
+      const { code, entry } = asClarityError(thrown)
+      const text =
+        code === "invalid_params"
+          ? "This login did not work: it is unknown, was refused, was finished already, or is too old.\nclarityctl auth login begins a new one.\n"
+          : "This did not work; clarityctl auth login tells more.\n"
+      return new Response(text, { status: entry.http, headers: callbackHeaders })
+    }
+  }
+
+  app.get("/oauth/callback", cameBack)
   app.get("/", (c) => c.redirect("/status"))
   app.get("/status", status)
   app.get("/healthz", (c) => c.text("ok\n"))

@@ -2,6 +2,7 @@ import { ClarityError, validate, type Authenticator, type Principal, type Scope 
 import { hash, timingSafeEqual } from "node:crypto"
 import * as v from "valibot"
 import { isPlaceholder } from "./placeholder.ts"
+import { presentedToken } from "./tokens/presented.ts"
 
 /** One token and what it may do. */
 export interface TokenEntry {
@@ -61,21 +62,13 @@ export function bearerToken(options: BearerTokenOptions): Authenticator {
   return {
     challenge: "Bearer",
     authenticate({ headers }) {
-      const authorization = headers.get("authorization")
-      const header = headers.get("x-clarity-token")
-      if (authorization === null && header === null) return undefined
-      const presented = authorization === null ? header : bearerOf(authorization)
-      const principal =
-        presented === null || presented === "" || presented.length > maxTokenLength ? undefined : find(presented)
+      const presented = presentedToken(headers)
+      if (presented === undefined) return undefined
+      const principal = presented === "" || presented.length > maxTokenLength ? undefined : find(presented)
       if (principal === undefined) throw new ClarityError("unauthorized", "unauthorized")
       return principal
     },
   }
-}
-
-function bearerOf(authorization: string): string | null {
-  if (authorization.length > maxTokenLength + 16) return null
-  return /^bearer +([\x21-\x7e]+)$/i.exec(authorization)?.[1] ?? null
 }
 
 function digestOf(token: string): Buffer {

@@ -84,5 +84,7 @@ export interface AuthenticationRequest {
 export interface Authenticator {
   /** Shown in the challenge of a 401 when nobody recognised the caller. */
   readonly challenge?: string
+  /** What the giver of tokens calls a scope of ours, for the challenge that asks for more of them. */
+  scopeName?(scope: Scope): string | undefined
   authenticate(request: AuthenticationRequest): Principal | undefined | Promise<Principal | undefined>
 }

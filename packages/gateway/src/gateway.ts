@@ -166,14 +166,14 @@ export function createGateway(options: GatewayOptions): Gateway {
     const http = httpRequest(request, env)
     const refuse = (thrown: unknown, who: Principal, id?: string | number) => {
       edge.refused(thrown, request, env, who)
-      return refusal(asClarityError(thrown), edge.challenge, id)
+      return refusal(asClarityError(thrown), edge, id)
     }
     let principal: Principal
     try {
       const admitted = edge.admit(request, env, http)
       principal = admitted instanceof Promise ? await admitted : admitted
     } catch (thrown) {
-      return refusal(asClarityError(thrown), edge.challenge)
+      return refusal(asClarityError(thrown), edge)
     }
     const known = namespace === undefined || reaches(principal, namespace)
     const view = namespace === undefined ? catalog.common : known ? catalog.of(namespace) : undefined
@@ -218,7 +218,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     if (at === path) return answer(request, env, undefined)
     const namespace = at.startsWith(`${path}/`) ? at.slice(path.length + 1) : ""
     if (/^[a-z0-9_]{1,128}$/.test(namespace)) return answer(request, env, namespace)
-    return refusal(new ClarityError("not_found", "no such endpoint"), edge.challenge)
+    return refusal(new ClarityError("not_found", "no such endpoint"), edge)
   }
 
   /** A request that a web page makes: its browser asks first and lets the page read only what we say it may. */
@@ -226,7 +226,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     try {
       if (request.method === "OPTIONS") return edge.preflight(request, env)
     } catch (thrown) {
-      return refusal(asClarityError(thrown), edge.challenge)
+      return refusal(asClarityError(thrown), edge)
     }
     const response = await answerAt(request, env)
     for (const [name, value] of Object.entries(edge.corsHeaders(request.headers))) response.headers.set(name, value)
@@ -290,9 +290,10 @@ function checkScope(principal: Principal, method: string): void {
 }
 
 /** A refusal before or instead of a call, as a JSON-RPC error with the HTTP status it deserves. */
-function refusal(error: ClarityError, challenge: string, id?: string | number): Response {
+function refusal(error: ClarityError, edge: Edge, id?: string | number): Response {
   const headers: Record<string, string> = {}
-  if (error.code === "unauthorized") headers["www-authenticate"] = challenge
+  const challenge = edge.challengeOf(error)
+  if (challenge !== undefined) headers["www-authenticate"] = challenge
   if (error.code === "payload_too_large") headers["connection"] = "close"
   if (error.data.retryAfterMs !== undefined) headers["retry-after"] = String(Math.ceil(error.data.retryAfterMs / 1000))
   return jsonResponse(errorText(id, error), error.entry.http, headers)

@@ -78,7 +78,12 @@ interface Held {
  * hashes, by which they are looked up. Throws ClarityError `storage_error` when the file is there and cannot be read:
  * nobody is let in then.
  */
-export async function createTokens({ dir, otherAdmin = false, clock = systemClock, fs }: TokensOptions): Promise<Tokens> {
+export async function createTokens({
+  dir,
+  otherAdmin = false,
+  clock = systemClock,
+  fs,
+}: TokensOptions): Promise<Tokens> {
   const document = await createDocument<readonly Stored[]>({
     path: join(dir, "tokens.json"),
     version: 1,

@@ -5,6 +5,7 @@ import {
   type Authenticator,
   type HeaderReader,
   type Principal,
+  type Scope,
   type Telemetry,
 } from "@clarity-runtime/contracts"
 import type { MiddlewareHandler } from "hono"
@@ -32,12 +33,19 @@ export interface Edge extends Disposable {
   /** Gate and authentication. Throws ClarityError; on `unauthorized`, `challenge` is what the answer's header says. */
   admit(request: Request, env: NodeBindings | undefined, http?: HttpRequest): Principal | Promise<Principal>
   readonly challenge: string
+  /** The `WWW-Authenticate` of a refusal (RFC 6750, section 3; MCP authorization, scope challenge); undefined: it wants none. */
+  challengeOf(error: ClarityError): string | undefined
   /** Puts a refusal into the timeline, once, unless it is there already. */
   refused(thrown: unknown, request: Request, env: NodeBindings | undefined, principal?: Principal): void
   /** Other hosts and origins from now on; requests under way were let in under the old ones. */
   reconfigure(options: GateOptions): void
   /** Answers a browser's preflight: yes to named origins, `forbidden` to all others. */
   preflight(request: Request, env: NodeBindings | undefined): Response
+  /**
+   * The gate alone, for a page that a redirect of another site leads a browser to; nobody is authenticated. Throws
+   * ClarityError (`forbidden`), also for what is no navigation.
+   */
+  landing(request: Request, env: NodeBindings | undefined): void
   /** What a browser of a named origin needs to read this answer; empty for everybody else. */
   corsHeaders(headers: HeaderReader): Readonly<Record<string, string>>
   /** Middleware for the app's other routes: admits, bounds and parses a JSON body, turns errors into `{error, code}`. */
@@ -100,6 +108,16 @@ export function createEdge(options: EdgeOptions): Edge {
     }
   }
 
+  function challengeOf({ code, data }: ClarityError): string | undefined {
+    const { reason } = data
+    if (code === "unauthorized")
+      return reason === "invalid_token" ? withParameters(challenge, { error: reason }) : challenge
+    if (code !== "forbidden" || reason !== "insufficient_scope") return undefined
+    const wanted = data["scope"] as Scope
+    const name = authenticators.map((authenticator) => authenticator.scopeName?.(wanted)).find(Boolean) ?? wanted
+    return withParameters(challenge, { error: reason, scope: name })
+  }
+
   function corsHeaders(headers: HeaderReader): Readonly<Record<string, string>> {
     const origin = headers.get("origin")?.toLowerCase()
     if (origin === undefined || !named.has(origin)) return {}
@@ -109,12 +127,22 @@ export function createEdge(options: EdgeOptions): Edge {
   return {
     admit,
     challenge,
+    challengeOf,
     refused,
     [Symbol.dispose]: () => refusals[Symbol.dispose](),
     corsHeaders,
     reconfigure(next) {
       gate = createGate(next)
       named = namedOrigins(next)
+    },
+    landing(request, env) {
+      const { headers } = httpRequest(request, env)
+      const navigates = headers.get("sec-fetch-mode") === "navigate"
+      try {
+        gate({ get: (name) => (navigates && name === "sec-fetch-site" ? null : headers.get(name)) }, env)
+      } catch (error) {
+        refuse(error, request, env)
+      }
     },
     preflight(request, env) {
       const { headers } = httpRequest(request, env)
@@ -142,7 +170,7 @@ export function createEdge(options: EdgeOptions): Edge {
         } catch (thrown) {
           const error = asClarityError(thrown)
           refused(error, c.req.raw, c.env as NodeBindings | undefined, c.get("principal"))
-          return errorResponse(error, challenge)
+          return errorResponse(error, challengeOf(error))
         }
         await next()
         if (c.res.status === 401 || c.res.status === 403) {
@@ -156,15 +184,20 @@ export function createEdge(options: EdgeOptions): Edge {
 }
 
 /** The answer to a plain HTTP request that failed: `{error, code, retryable, ...}`, as every route of the runtime gives it. */
-export function errorResponse(error: ClarityError, challenge: string): Response {
+export function errorResponse(error: ClarityError, challenge?: string): Response {
   const headers: Record<string, string> = { "content-type": "application/json" }
-  if (error.code === "unauthorized") headers["www-authenticate"] = challenge
+  if (challenge !== undefined) headers["www-authenticate"] = challenge
   if (error.code === "payload_too_large") headers["connection"] = "close"
   if (error.data.retryAfterMs !== undefined) headers["retry-after"] = String(Math.ceil(error.data.retryAfterMs / 1000))
   return new Response(`${JSON.stringify({ error: error.message, ...error.toData() }, null, 2)}\n`, {
     status: error.entry.http,
     headers,
   })
+}
+
+function withParameters(challenge: string, parameters: Readonly<Record<string, string>>): string {
+  const more = Object.entries(parameters).map(([name, value]) => `${name}="${value}"`)
+  return `${challenge}${challenge.includes(" ") ? "," : ""} ${more.join(", ")}`
 }
 
 function namedOrigins({ allowedOrigins = [] }: GateOptions): ReadonlySet<string> {
