@@ -1,5 +1,6 @@
 import {
   abortError,
+  asClarityError,
   ClarityError,
   createBroadcast,
   silentTelemetry,
@@ -178,8 +179,13 @@ function create(parts: Parts): StandardPolicy {
     },
 
     async follow(services, signal) {
-      for (const service of services.snapshot().services) pins.observe(service)
-      for await (const { services: all } of services.changes(signal)) for (const service of all) pins.observe(service)
+      try {
+        for (const service of services.snapshot().services) pins.observe(service)
+        for await (const { services: all } of services.changes(signal)) for (const service of all) pins.observe(service)
+      } catch (thrown) {
+        const message = `changes of tools are no longer recorded: ${asClarityError(thrown).message}`
+        telemetry.record({ kind: "policy.failed", level: "error", message })
+      }
     },
 
     status,
@@ -192,7 +198,11 @@ function create(parts: Parts): StandardPolicy {
     },
 
     test: (input, services) => tryCases(input, { services, grounds, boundsOf }),
-    explain: (input) => explain(grounds, caseOf(input, boundsOf(input.service))),
+    explain(input) {
+      const answer = explain(grounds, caseOf(input, boundsOf(input.service)))
+      const { problem } = source.current
+      return problem === undefined ? answer : { ...answer, steps: [problem, ...answer.steps] }
+    },
     approvals: () => approvals.list(),
     decide: (id, approved, by) => approvals.decide(id, approved, by),
     circuits: () => guards.circuits(),

@@ -39,7 +39,7 @@ interface Compiled {
 
 const everybody: readonly Approver[] = ["client", "operator"]
 /** Verdicts kept for one view of one service; beyond that all are worked out anew. */
-const remembered = 4096
+const remembered = 8192
 
 export function createRuleSet(file: RulesFile): RuleSet {
   const compiled = file.rules.map(compile)

@@ -82,6 +82,7 @@ describe("a rules file that is wrong", () => {
     ["is half written", '{"apiVersion":"clarity.policy/v1","rules":[', "not valid JSON"],
     ["is of the wrong type", "[]", "policy.json: $"],
     ["has an unknown key", '{"apiVersion":"clarity.policy/v1","deny":[]}', "$.deny is not a known key"],
+    ["has a key twice", '{"apiVersion":"clarity.policy/v1","rules":[],"rules":[]}', "the key 'rules' twice"],
     ["is not UTF-8", Buffer.from([0x7b, 0xff, 0x7d]), "cannot be read"],
     ["is huge", " ".repeat(1_048_577), "larger than"],
   ]

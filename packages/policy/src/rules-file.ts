@@ -11,9 +11,11 @@ import {
   type Telemetry,
 } from "@clarity-runtime/contracts"
 import { createDocument, Damaged, errnoOf, type Document, type FileSystem } from "@clarity-runtime/state"
+import { duplicateKey } from "./duplicate-keys.ts"
 import { createRuleSet, type RuleSet } from "./rule-set.ts"
 import { noRules, parseRules } from "./rules-schema.ts"
 import { closedRules, type RulesInForce, type RulesSource } from "./rules-source.ts"
+import { quoted } from "./wording.ts"
 
 export interface RulesFileOptions {
   /** The rules file; it need not exist. */
@@ -103,6 +105,8 @@ export async function rulesFile(options: RulesFileOptions): Promise<RulesFileSou
     let rules: RuleSet
     try {
       const value: unknown = JSON.parse(text)
+      const twice = duplicateKey(text)
+      if (twice !== undefined) throw new ClarityError("config_error", `${shown} has the key ${quoted(twice)} twice`)
       rules = createRuleSet(parseRules(value, shown))
       written = value as JsonObject
     } catch (error) {
