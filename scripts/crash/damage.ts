@@ -132,7 +132,7 @@ async function workbench(kind: StateKind, room: string): Promise<Workbench> {
   cpSync(pristine, dir, { recursive: true })
 
   /** What an older copy, or the loss of one body that is only an observation, leaves. */
-  const lastGood = await olderThan(kind, pristine, join(room, "older"), newest)
+  const lastGood = await olderThan(kind, pristine, join(room, "older"))
 
   async function look(file: string, bytes: Buffer, finding: Finding, where: string, alone = false): Promise<Outcome> {
     for (const name of names(dir)) if (!original.has(name)) rmSync(join(dir, name))
@@ -145,10 +145,7 @@ async function workbench(kind: StateKind, room: string): Promise<Workbench> {
       const found = state.read()
       const { notices } = state
       await state[Symbol.asyncDispose]()
-      if (same(found, newest)) {
-        if (notices.length > 0) finding.other.push(`${where}opened whole, and complains: ${notices.join("; ")}`)
-        return "whole"
-      }
+      if (same(found, newest) && notices.length === 0) return "whole"
       if (alone) finding.lost.push(`${where}opened with ${text(found)}`)
       if (notices.length === 0) finding.silent.push(`${where}opened without a word with ${text(found)}`)
       if (!lastGood(file, found)) finding.lost.push(`${where}opened with ${text(found)}`)
@@ -171,7 +168,6 @@ async function olderThan(
   kind: StateKind,
   pristine: string,
   room: string,
-  newest: ReadonlyMap<string, string>,
 ): Promise<(file: string, found: ReadonlyMap<string, string>) => boolean> {
   const expected = new Map<string, ReadonlyMap<string, string>>()
   for (const path of kind.files(pristine)) {
@@ -179,7 +175,6 @@ async function olderThan(
     cpSync(pristine, room, { recursive: true })
     renameSync(join(room, file), join(dirname(room), `${basename(file)}.away`))
     const older = await readFresh(kind, room)
-    if (same(older, newest)) throw new Error(`${kind.name}: without ${file} nothing is missing: nothing can be told`)
     expected.set(file, older)
     rmSync(room, { recursive: true, force: true })
   }

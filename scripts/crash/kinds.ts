@@ -105,38 +105,45 @@ export const interfaceKind: StateKind = {
 }
 
 /** What every other small state of the runtime is: a sealed document. */
-export const documentKind: StateKind = {
-  name: "document",
-  keys: ["d0", "d1", "d2", "d3"],
-  removes: true,
-  keepsDamaged: true,
-  files: (dir) => [join(dir, "crash.json")],
-  async open(dir, { fs = nodeFileSystem, now = Date.now } = {}) {
-    const document = await createDocument<Readonly<Record<string, string>>>({
-      path: join(dir, "crash.json"),
-      version: 1,
-      fs,
-      clock: { now },
-      empty: () => ({}),
-      parse({ entries }) {
-        if (typeof entries !== "object" || entries === null) throw new Damaged("has no entries")
-        return entries as Record<string, string>
-      },
-      serialize: (entries) => ({ entries }),
-    })
-    return {
-      read: () => new Map(Object.entries(document.value)),
-      set: (key, value) =>
-        document.update((entries) => {
-          const { [key]: _old, ...rest } = entries
-          return value === undefined ? rest : { ...rest, [key]: value }
-        }),
-      get notices() {
-        return document.notices
-      },
-      [Symbol.asyncDispose]: () => document[Symbol.asyncDispose](),
-    }
-  },
+export const documentKind = documentOf("document", "before")
+/** One whose second copy is the same. */
+const twinKind = documentOf("twins", "same")
+
+function documentOf(name: string, twin: "before" | "same"): StateKind {
+  return {
+    name,
+    keys: ["d0", "d1", "d2"],
+    removes: true,
+    keepsDamaged: true,
+    files: (dir) => [join(dir, "crash.json")],
+    async open(dir, { fs = nodeFileSystem, now = Date.now } = {}) {
+      const document = await createDocument<Readonly<Record<string, string>>>({
+        path: join(dir, "crash.json"),
+        version: 1,
+        twin,
+        fs,
+        clock: { now },
+        empty: () => ({}),
+        parse({ entries }) {
+          if (typeof entries !== "object" || entries === null) throw new Damaged("has no entries")
+          return entries as Record<string, string>
+        },
+        serialize: (entries) => ({ entries }),
+      })
+      return {
+        read: () => new Map(Object.entries(document.value)),
+        set: (key, value) =>
+          document.update((entries) => {
+            const { [key]: _old, ...rest } = entries
+            return value === undefined ? rest : { ...rest, [key]: value }
+          }),
+        get notices() {
+          return document.notices
+        },
+        [Symbol.asyncDispose]: () => document[Symbol.asyncDispose](),
+      }
+    },
+  }
 }
 
 /** Which service may use which secret, and where: the value is the host. */
@@ -210,7 +217,7 @@ export function folderOf(kind: StateKind, workspace: string): string {
 }
 
 /** Whose files are replaced whole. */
-export const kinds: readonly StateKind[] = [registryKind, interfaceKind, documentKind, bindingsKind]
+export const kinds: readonly StateKind[] = [registryKind, interfaceKind, documentKind, twinKind, bindingsKind]
 /** What a writer writes. */
 export const writtenKinds: readonly StateKind[] = [...kinds, auditKind]
 

@@ -135,8 +135,15 @@ describe.each<Twin>(["before", "same"])("twin: %s", (twin) => {
             const whole = await readFile(join(dir, "entries.json"))
             // The last byte is a line break that carries nothing.
             await writeFile(join(dir, "entries.json"), whole.subarray(0, Math.floor(each.place * (whole.length - 1))))
-            document = await open(dir, twin, day)
             damagesMet++
+            // Its second copy may have been refused by the disk: then it is all there is, and nothing else is made of it.
+            if (twin === "before" && !(await readdir(dir)).some((name) => /\.(?:prev|snapshot)$/.test(name))) {
+              await expect(open(dir, twin, day)).rejects.toMatchObject({ data: { reason: "damaged" } })
+              await writeFile(join(dir, "entries.json"), whole)
+              document = await open(dir, twin, day)
+              continue
+            }
+            document = await open(dir, twin, day)
             expect(document.notices[0]).toContain("entries.json.prev instead")
             const expected = twin === "same" ? [now()] : history
             expect(expected.map(text)).toContain(text(document.value))

@@ -10,7 +10,7 @@ import {
   type JsonObject,
 } from "@clarity-runtime/contracts"
 import { keepDatedSnapshot, namesIn } from "./dated-snapshots.ts"
-import { ensureDirectory, targetOf } from "./directory.ts"
+import { ensureDirectory, syncDirectory, targetOf } from "./directory.ts"
 import { nodeFileSystem, type FileFacts, type FileSystem } from "./file-system.ts"
 import { Damaged, readBounded, readDurable } from "./read-durable.ts"
 import { discard, duplicate, factsOrUndefined, isTemporaryOf, safeWrite, timestamp } from "./safe-write.ts"
@@ -109,6 +109,21 @@ export function sealedFile(options: SealedFileOptions): SealedFile {
     return () => (before === undefined ? discard(fs, place) : safeWrite(place, before.bytes, { fs, lastGood: false }))
   }
 
+  /** After the first write there is nothing to go back to: the file goes if its twin cannot be made. */
+  async function firstTwin(text: string): Promise<void> {
+    try {
+      await writeTwin(text)
+    } catch (error) {
+      await courtesy(async () => {
+        const target = await targetOf(path, fs)
+        await fs.remove(target)
+        await syncDirectory(dirname(target), fs)
+      })
+      expected = null
+      throw storageError("write", path, error)
+    }
+  }
+
   /** The write itself has been decided by now; what fails here is not worth failing it for. */
   async function courtesy(work: () => Promise<unknown>): Promise<void> {
     try {
@@ -165,7 +180,8 @@ export function sealedFile(options: SealedFileOptions): SealedFile {
         if (takeBack !== undefined) await courtesy(takeBack)
         throw error
       }
-      await courtesy(() => afterWrite(text, first))
+      if (twin && first) await firstTwin(text)
+      else await courtesy(() => afterWrite(text, first))
     },
   }
 }
