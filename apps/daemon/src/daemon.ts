@@ -133,6 +133,8 @@ export async function createDaemon(
     })
     const notices = () => [
       ...registry.notices,
+      ...rules.notices,
+      ...pins.notices,
       ...(reloading.problem === undefined
         ? []
         : [`The configuration as it is now is not in force: ${reloading.problem}`]),

@@ -35,6 +35,8 @@ export interface Pins extends AsyncDisposable {
   drifts(service: JudgedService): readonly ToolDrift[]
   /** Resolves to the names now approved, when that is durable. Throws `storage_error`. */
   approve(service: JudgedService, tools: readonly string[] | undefined): Promise<readonly string[]>
+  /** What an operator should know of the file they are kept in. */
+  readonly notices: readonly string[]
   /** Called when something came to be approved, or could not be kept. */
   subscribe(listener: () => void): void
 }
@@ -82,13 +84,14 @@ export function memoryPins(telemetry?: Telemetry): Pins {
         return value
       },
       update: async (change) => (value = change(value)),
+      notices: [],
       [Symbol.asyncDispose]: async () => {},
     },
     telemetry,
   )
 }
 
-type Store = Pick<Document<PinnedServices>, "value" | "update"> & AsyncDisposable
+type Store = Pick<Document<PinnedServices>, "value" | "update" | "notices"> & AsyncDisposable
 
 function pinsIn(store: Store, telemetry: Telemetry = silentTelemetry): Pins {
   /** Taken as approved just now, until they are durable. */
@@ -212,6 +215,7 @@ function pinsIn(store: Store, telemetry: Telemetry = silentTelemetry): Pins {
       return approvedNow.map(([tool]) => tool)
     },
 
+    notices: store.notices,
     subscribe: (listener) => void listeners.push(listener),
     [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
   }

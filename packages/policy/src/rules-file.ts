@@ -33,6 +33,8 @@ export interface RulesFileOptions {
 
 export interface RulesFileSource extends RulesSource, AsyncDisposable {
   reload(): Promise<void>
+  /** What an operator should know: why the newest file is not in force, and of the file the last good rules are kept in. */
+  readonly notices: readonly string[]
 }
 
 interface LastGood {
@@ -175,6 +177,13 @@ export async function rulesFile(options: RulesFileOptions): Promise<RulesFileSou
   return {
     get current() {
       return current
+    },
+    get notices() {
+      const { problem } = current
+      return [
+        ...lastGood.notices,
+        ...(problem === undefined ? [] : [`The rules as they are now are not in force: ${problem}`]),
+      ]
     },
     subscribe: (listener) => void listeners.push(listener),
     reload: () => reload(true),
