@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs"
-import { join, resolve } from "node:path"
+import { homedir } from "node:os"
+import { isAbsolute, join, relative, resolve } from "node:path"
 import { ClarityError, said, validate } from "@clarity-runtime/contracts"
 import * as v from "valibot"
 import { defaultConnectionLimits, type ConnectionLimits } from "./listen.ts"
@@ -8,7 +9,12 @@ import { defaultOverloadLimits, type OverloadLimits } from "./overload.ts"
 const port = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65_535))
 const milliseconds = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(86_400_000))
 const count = (min: number, max: number) => v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max))
+const name = v.pipe(v.string(), v.minLength(1), v.maxLength(512))
+const webUrl = v.pipe(name, v.url(), v.regex(/^https?:\/\//, "must be an http or https URL"))
 const names = v.pipe(v.array(v.pipe(v.string(), v.minLength(1), v.maxLength(253))), v.maxLength(256))
+
+/** A bare name or an absolute path (also of Windows), printable. */
+const programPattern = /^(?:[\w.+-]{1,255}|(?:\/|[A-Za-z]:[\\/])[\x20-\x7e]{1,4095})$/
 
 /** `.clarity/clarityd.json`; `schemas/clarityd.schema.json` is generated from it. Secrets do not belong in it. */
 export const configurationFileSchema = v.strictObject({
@@ -30,6 +36,36 @@ export const configurationFileSchema = v.strictObject({
       maxConcurrency: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1024))),
       authFileRoot: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(4096))),
     }),
+  ),
+  credentials: v.optional(
+    v.strictObject({
+      exec: v.optional(
+        said(
+          "Programs that `exec:` references may run: names looked up on PATH, or absolute paths. Default: none.",
+          v.pipe(
+            v.array(v.pipe(v.string(), v.regex(programPattern, "must be a name or an absolute path"))),
+            v.maxLength(64),
+          ),
+        ),
+      ),
+    }),
+  ),
+  oauth: v.optional(
+    said(
+      "Take access tokens of an authorization server.",
+      v.strictObject({
+        issuer: said("The server, exactly as `iss` in its tokens.", webUrl),
+        resource: said("Public URL of the endpoint, such as `https://runtime.example/mcp`.", webUrl),
+        audience: v.optional(said("What tokens must be meant for. Default: the resource.", name)),
+        jwksUri: v.optional(said("Where its keys are. Default: its metadata says so.", webUrl)),
+        scopes: v.optional(
+          said(
+            "What the server's scopes allow here.",
+            v.record(name, v.array(v.picklist(["read", "call", "operate", "admin"]))),
+          ),
+        ),
+      }),
+    ),
   ),
   wasm: v.optional(
     v.strictObject({
@@ -55,6 +91,19 @@ export const configurationFileSchema = v.strictObject({
   ),
   provisioning: v.optional(said("Let MCP clients register services and write secrets.", v.boolean())),
   auditIncludeLifecycle: v.optional(v.boolean()),
+  audit: v.optional(
+    v.strictObject({
+      enabled: v.optional(said("Keep what happens in files, as a chain of hashes. Default: true.", v.boolean())),
+      durability: v.optional(
+        said(
+          "`everySecond` (default): a power cut takes the last second at most. `each`: every batch is synced at once.",
+          v.picklist(["everySecond", "each"]),
+        ),
+      ),
+      maxBytes: v.optional(said("Bytes of all segments; the oldest go. Default: 1 GiB.", count(1_048_576, 2 ** 50))),
+      maxDays: v.optional(said("Days after which segments go. Default: never.", count(1, 36_500))),
+    }),
+  ),
 })
 
 export interface Flags {
@@ -83,6 +132,11 @@ export interface Configuration {
     readonly maxConcurrency: number
     readonly authFileRoot: string
   }
+  /** Programs that `exec:` references may run. */
+  readonly exec: readonly string[]
+  /** The key that logins are sealed with; outside of the state. */
+  readonly keyFile: string
+  readonly oauth: v.InferOutput<typeof configurationFileSchema>["oauth"]
   readonly wasm: { readonly timeoutMs: number; readonly workers: number | undefined }
   readonly memoryBudgetMb: number | undefined
   readonly connections: ConnectionLimits
@@ -91,6 +145,12 @@ export interface Configuration {
   readonly policy: { readonly path: string; readonly shown: string; readonly named: boolean }
   readonly provisioning: boolean
   readonly auditIncludeLifecycle: boolean
+  readonly audit: {
+    readonly enabled: boolean
+    readonly durability: "everySecond" | "each"
+    readonly maxBytes: number
+    readonly maxDays: number | undefined
+  }
   /** File with manifests to register when this workspace has never had any. */
   readonly examples: string | undefined
 }
@@ -130,6 +190,9 @@ export function readConfiguration(flags: Flags, environment: Environment, cwd: s
         environment["CLARITY_REMOTE_AUTH_FILE_ROOT"] ?? remote.authFileRoot ?? join(".clarity", "secrets"),
       ),
     },
+    exec: file.credentials?.exec ?? [],
+    keyFile: keyFileFrom(environment, workspace, cwd),
+    oauth: file.oauth,
     wasm: {
       timeoutMs: fromEnvironment("CLARITY_LOCAL_FN_TIMEOUT_MS", 1, 86_400_000) ?? file.wasm?.timeoutMs ?? 5000,
       workers: file.wasm?.workers,
@@ -147,6 +210,12 @@ export function readConfiguration(flags: Flags, environment: Environment, cwd: s
     provisioning: switchFrom(environment["CLARITY_ENABLE_MCP_PROVISIONING"]) ?? file.provisioning ?? false,
     auditIncludeLifecycle:
       switchFrom(environment["CLARITY_AUDIT_INCLUDE_LIFECYCLE"]) ?? file.auditIncludeLifecycle ?? true,
+    audit: {
+      enabled: file.audit?.enabled ?? true,
+      durability: file.audit?.durability ?? "everySecond",
+      maxBytes: file.audit?.maxBytes ?? 1024 ** 3,
+      maxDays: file.audit?.maxDays,
+    },
     examples: flags.examples === undefined ? undefined : resolve(cwd, flags.examples),
   }
 
@@ -159,6 +228,16 @@ export function readConfiguration(flags: Flags, environment: Environment, cwd: s
   function fromEnvironment(name: string, min: number, max: number): number | undefined {
     return numberFrom(name, environment[name], min, max)
   }
+}
+
+/** CLARITYD_KEY_FILE, else the user's own configuration folder. A key beside what it opens would guard nothing. */
+function keyFileFrom(environment: Environment, workspace: string, cwd: string): string {
+  const { XDG_CONFIG_HOME: config, HOME: home, CLARITYD_KEY_FILE: given } = environment
+  const base = config !== undefined && isAbsolute(config) ? config : join(nonEmpty(home) ?? homedir(), ".config")
+  const path = resolve(cwd, nonEmpty(given) ?? join(base, "clarity", "clarityd.key"))
+  const within = relative(join(workspace, ".clarity"), path)
+  if (within !== "" && (within.startsWith("..") || isAbsolute(within))) return path
+  throw new ClarityError("config_error", `the key ${path} lies inside the state it guards; set CLARITYD_KEY_FILE`)
 }
 
 function readFile(path: string, required: boolean): v.InferOutput<typeof configurationFileSchema> {

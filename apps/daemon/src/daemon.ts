@@ -1,9 +1,19 @@
 import { join } from "node:path"
-import { bearerToken, createCredentials, loopback } from "@clarity-runtime/auth-providers"
+import {
+  bearerToken,
+  createBindings,
+  createCredentials,
+  createLogins,
+  createTokens,
+  jwtBearer,
+  keyFile,
+  loopback,
+} from "@clarity-runtime/auth-providers"
 import {
   asClarityError,
   ClarityError,
   systemClock,
+  type Authenticator,
   type Caller,
   type Registry,
   type Supervision,
@@ -25,7 +35,7 @@ import { createRegistry, lowdbStore } from "@clarity-runtime/registry"
 import { remoteBackends } from "@clarity-runtime/remote-proxy"
 import { lockWorkspace } from "@clarity-runtime/state"
 import { createSupervisor } from "@clarity-runtime/supervisor"
-import { createTelemetry } from "@clarity-runtime/telemetry"
+import { auditLog, createTelemetry } from "@clarity-runtime/telemetry"
 import { wasmBackends } from "@clarity-runtime/wasm-host"
 import { Hono } from "hono"
 import type { Configuration } from "./configuration.ts"
@@ -72,11 +82,46 @@ export async function createDaemon(
   try {
     own(await lockWorkspace(stateDir))
     await reapLeftovers(stateDir)
-    const telemetry = own(createTelemetry({ includeLifecycle: configuration.auditIncludeLifecycle, clock }))
+    const { enabled, maxDays, ...auditOptions } = configuration.audit
+    const auditDirectory = join(stateDir, "audit")
+    const audit = enabled
+      ? auditLog({ directory: auditDirectory, ...auditOptions, ...(maxDays === undefined ? {} : { maxDays }), clock })
+      : undefined
+    const telemetry = own(
+      createTelemetry({
+        includeLifecycle: configuration.auditIncludeLifecycle,
+        ...(audit === undefined ? {} : { sinks: [audit], history: await audit.newest(1000) }),
+        clock,
+      }),
+    )
     const registry = own(await createRegistry({ store: lowdbStore({ dir: stateDir }), clock }))
     const allowed = remote.allowedHosts === undefined ? {} : { allowedHosts: [...remote.allowedHosts] }
     const outbound = own(createOutbound(allowed))
-    const credentials = createCredentials({ environment: process.env, fileRoot: remote.authFileRoot, ...allowed })
+    const oauth =
+      configuration.oauth === undefined ? undefined : { ...jwtOptions(configuration.oauth), outbound, clock }
+    const tokens = own(await createTokens({ dir: stateDir, clock, otherAdmin: authToken !== undefined }))
+    const bindings = own(await createBindings({ dir: stateDir, clock }))
+    const logins = own(
+      await createLogins({
+        dir: stateDir,
+        key: keyFile(configuration.keyFile),
+        outbound,
+        clock,
+        redirectUri: () => `${listen}/oauth/callback`,
+        secret: (secretRef, target) => credentials.secret(secretRef, target),
+        loggedIn: (id) => startAfterLogin(id),
+      }),
+    )
+    const credentials = createCredentials({
+      environment: process.env,
+      fileRoot: remote.authFileRoot,
+      exec: configuration.exec,
+      mayUse: (ref, target) => bindings.mayUse(ref, target),
+      logins,
+      clock,
+      ...allowed,
+    })
+    for (const one of [bindings, logins]) void one.follow(registry, closing.signal)
     const { memoryBudgetMb } = configuration
     const budget = memoryBudgetMb === undefined ? {} : { memoryBudgetMb }
     const factories = [
@@ -101,6 +146,13 @@ export async function createDaemon(
     const policy = standardPolicy({ ...limitsOf(configuration), rules, pins, clock, telemetry })
     const supervision = own(createSupervisor({ registry, factories, telemetry, credentials, clock, options: budget }))
     void policy.follow(supervision, closing.signal)
+    const startAfterLogin = (id: string) => {
+      const status = supervision.status(id)
+      if (status?.desired !== "running" || status.lifecycle === "RUNNING") return
+      supervision.start(id).catch((error: unknown) => {
+        telemetry.record({ kind: "auth.login", level: "warn", message: asClarityError(error).message, serviceId: id })
+      })
+    }
     const caller: Caller = { call: (request, options) => gateway.call(request, options) }
     const context: ControlContext = {
       registry,
@@ -108,7 +160,11 @@ export async function createDaemon(
       timeline: telemetry,
       telemetry,
       credentials,
+      bindings,
+      logins,
       policy,
+      tokens,
+      ...(audit === undefined ? {} : { audit }),
       caller,
       clock,
       closing: closing.signal,
@@ -135,6 +191,10 @@ export async function createDaemon(
       ...registry.notices,
       ...rules.notices,
       ...pins.notices,
+      ...tokens.notices,
+      ...bindings.notices,
+      ...logins.notices,
+      ...(audit?.notices ?? []),
       ...(reloading.problem === undefined
         ? []
         : [`The configuration as it is now is not in force: ${reloading.problem}`]),
@@ -142,7 +202,12 @@ export async function createDaemon(
     const gateway = own(
       createGateway({
         source: joinSources([supervision, fixedSource(controlServices(context))]),
-        authenticators: authToken === undefined ? [loopback()] : [bearerToken({ token: authToken })],
+        authenticators: [
+          tokens.authenticator,
+          ...(oauth === undefined ? [] : [jwtBearer(oauth)]),
+          ...(authToken === undefined ? [] : [bearerToken({ token: authToken })]),
+          ...(oauth === undefined && authToken === undefined ? [onlyWhile(() => tokens.size === 0, loopback())] : []),
+        ],
         policy,
         telemetry,
         clock,
@@ -154,12 +219,19 @@ export async function createDaemon(
     const app = new Hono<{ Variables: EdgeVariables }>()
     app.route(
       "/",
-      pages({ edge: gateway.edge, supervision, info: context.info, isDraining: () => closing.signal.aborted }),
+      pages({
+        edge: gateway.edge,
+        supervision,
+        info: context.info,
+        isDraining: () => closing.signal.aborted,
+        logins,
+        oauth,
+      }),
     )
     app.use("/api/*", gateway.edge.guard())
     app.use("/api/*", (c, next) => {
       if (!closing.signal.aborted || c.req.method === "GET") return next()
-      return Promise.resolve(errorResponse(turnedAway("the runtime is stopping", "draining"), gateway.edge.challenge))
+      return Promise.resolve(errorResponse(turnedAway("the runtime is stopping", "draining")))
     })
     app.route("/", controlApp(context))
     app.notFound((c) =>
@@ -179,7 +251,7 @@ export async function createDaemon(
       fetch: async (request, env) => {
         if (!isMcp(request)) return app.fetch(request, env as object)
         if (overload?.reason === undefined) return gateway.fetch(request, env)
-        return errorResponse(turnedAway("the runtime is overloaded", overload.reason), gateway.edge.challenge)
+        return errorResponse(turnedAway("the runtime is overloaded", overload.reason))
       },
       gateway,
       registry,
@@ -204,6 +276,21 @@ export async function createDaemon(
   } catch (error) {
     await disposeAll(owned)
     throw error
+  }
+}
+
+/** An authenticator that is asked under a condition only. */
+function onlyWhile(holds: () => boolean, inner: Authenticator): Authenticator {
+  return { authenticate: (request) => (holds() ? inner.authenticate(request) : undefined) }
+}
+
+function jwtOptions({ issuer, resource, audience = resource, jwksUri, scopes }: NonNullable<Configuration["oauth"]>) {
+  return {
+    issuer,
+    resource,
+    audience,
+    ...(jwksUri === undefined ? {} : { jwksUri }),
+    ...(scopes === undefined ? {} : { scopes }),
   }
 }
 

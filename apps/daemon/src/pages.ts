@@ -1,4 +1,5 @@
 import { asClarityError, ClarityError, type LoginDesk, type Supervision } from "@clarity-runtime/contracts"
+import { metadataUrlOf, resourceMetadata, type JwtBearerOptions } from "@clarity-runtime/auth-providers"
 import type { RuntimeInfo } from "@clarity-runtime/control"
 import { errorResponse, type Edge, type NodeBindings } from "@clarity-runtime/gateway"
 import { Hono, type Context } from "hono"
@@ -10,6 +11,8 @@ export interface PagesOptions {
   readonly info: () => RuntimeInfo
   readonly isDraining: () => boolean
   readonly logins: Pick<LoginDesk, "callback">
+  /** Whose access tokens are taken; absent: nobody's. */
+  readonly oauth: JwtBearerOptions | undefined
 }
 
 const callbackHeaders = {
@@ -21,7 +24,7 @@ const callbackHeaders = {
 }
 
 /** What a browser and a load balancer look at: the status page and the two liveness answers. */
-export function pages({ edge, supervision, info, isDraining, logins }: PagesOptions): Hono {
+export function pages({ edge, supervision, info, isDraining, logins, oauth }: PagesOptions): Hono {
   const app = new Hono()
 
   async function status(c: Context): Promise<Response> {
@@ -69,6 +72,22 @@ export function pages({ edge, supervision, info, isDraining, logins }: PagesOpti
     }
   }
 
+  if (oauth !== undefined) {
+    const metadata = `${JSON.stringify(resourceMetadata(oauth), null, 2)}\n`
+    const headers = { "content-type": "application/json", "access-control-allow-origin": "*" }
+    for (const path of new Set([
+      new URL(metadataUrlOf(oauth.resource)).pathname,
+      new URL(metadataUrlOf("http://x/")).pathname,
+    ]))
+      app.get(path, (c) => {
+        try {
+          edge.landing(c.req.raw, c.env as NodeBindings)
+          return new Response(metadata, { headers })
+        } catch (thrown) {
+          return errorResponse(asClarityError(thrown))
+        }
+      })
+  }
   app.get("/oauth/callback", cameBack)
   app.get("/", (c) => c.redirect("/status"))
   app.get("/status", status)

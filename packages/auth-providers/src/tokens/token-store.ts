@@ -88,6 +88,8 @@ export async function createTokens({
     path: join(dir, "tokens.json"),
     version: 1,
     clock,
+    // Damage must not bring back a token that was revoked a moment ago.
+    twin: "same",
     ...(fs === undefined ? {} : { fs }),
     empty: () => [],
     parse(body) {
