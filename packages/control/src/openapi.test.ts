@@ -48,6 +48,7 @@ it("tells the truth: what operations answer fits the shapes they promise, with n
   const { context, registry, supervision, timeline } = fakeContext({ provisioning: true })
   const { id } = await registry.put(stdioManifest())
   const remote = await registry.put(remoteManifest({ name: "far", origin: { timeoutMs: 5 } }))
+  const door = await registry.put(remoteManifest({ name: "door" }))
   await supervision.start(id)
   timeline.record({ kind: "mcp.tool_called", level: "info", message: "x", serviceId: id, data: { a: 1 } })
   timeline.logOf(id).write("stderr", "line")
@@ -64,6 +65,10 @@ it("tells the truth: what operations answer fits the shapes they promise, with n
     setAuthSecret: { authRef: "file:a", secret: "s" },
     validateAuthRef: { authRef: "file:a" },
     deleteAuthSecret: { authRef: "file:a" },
+    bindAuthRef: { authRef: "file:a", id: door.id },
+    unbindAuthRef: { authRef: "file:a", id: door.id },
+    beginLogin: { id: door.id },
+    getLogin: { login: "login_1" },
     removeService: { id: remote.id, cleanupArtifacts: true },
   }
   const wired = { ...context, fetchManifest: async () => stdioManifest({ name: "fetched" }) }

@@ -23,6 +23,7 @@ import {
 import { manualClock } from "@clarity-runtime/testkit"
 import type { ControlContext, ControlSettings } from "../src/context.ts"
 import { fakeDesk } from "./fake-desk.ts"
+import { fakeBindings, fakeLogins } from "./fake-logins.ts"
 
 export const start = Date.UTC(2026, 0, 1)
 
@@ -296,6 +297,8 @@ export function fakeContext(settings: Partial<ControlSettings> = {}) {
   const desk = fakeDesk()
   const context: ControlContext = {
     policy: desk,
+    bindings: fakeBindings(),
+    logins: fakeLogins(),
     audit: fakeAudit,
     registry,
     supervision,
