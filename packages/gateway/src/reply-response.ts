@@ -83,6 +83,8 @@ function stream<Step>(
     } finally {
       ends.done()
       sink.end()
+      // A step that could not be written leaves its call under way; to one that has ended this does nothing.
+      await reply.return(undefined as never)
     }
   }
   void pump()
