@@ -15,6 +15,8 @@ import type { Link } from "./handshake.ts"
 import { checkPrompt, checkResource, checkTemplate, checkTool, type Checked } from "./items.ts"
 import { headerParameters, type HeaderParameter } from "./modern-headers.ts"
 import { askUpstream } from "./own-requests.ts"
+import { cleanText, isTainted } from "./texts.ts"
+import { tidyInfo } from "./tidy.ts"
 import type { ToolBook } from "./tool-book.ts"
 import { withCause } from "./upstream-errors.ts"
 
@@ -28,19 +30,50 @@ interface Rejection {
   readonly reason: string
 }
 
+/** A list item that was shown differently from how it was sent, and where. */
+interface Flaw {
+  readonly item: string
+  readonly places: readonly string[]
+}
+
 /** What one reading of an upstream's lists needs and leaves behind. */
 interface Reading {
   readonly name: string
   readonly upstream: Upstream
   readonly signal: AbortSignal
   readonly rejected: Rejection[]
+  readonly flawed: Flaw[]
   bytes: number
 }
 
+function readingOf(name: string, upstream: Upstream, signal: AbortSignal): Reading {
+  return { name, upstream, signal, rejected: [], flawed: [], bytes: 0 }
+}
+
 const maxRejections = 256
+/** Lines about one reading. */
+const told = 20
 
 function reject(reading: Reading, item: string, reason: string): void {
   if (reading.rejected.length < maxRejections) reading.rejected.push({ item: item.slice(0, 256), reason })
+}
+
+/** Writes lines into a service's log, unless they are those it wrote last: lists are read again and again. */
+export type Told = (lines: readonly string[]) => void
+
+export function toldOnce(log: ServiceLog): Told {
+  let last = ""
+  return (lines) => {
+    const now = lines.join("\n")
+    if (now === last) return
+    last = now
+    for (const line of lines) log.write("runtime", line)
+  }
+}
+
+function flawLine(name: string): (flaw: Flaw) => string {
+  return ({ item, places }) =>
+    `${name}: warning: invisible or control characters, or icons that are no images, were in ${item} (${places.join(", ")}) and are not shown`
 }
 
 /** Reads everything an upstream offers. Bad items are left out and named; a list that is none throws. */
@@ -48,12 +81,13 @@ export async function describeUpstream(
   name: string,
   upstream: Upstream,
   book: ToolBook,
-  log: ServiceLog,
+  tell: Told,
   signal: AbortSignal,
 ): Promise<Interface> {
-  const reading: Reading = { name, upstream, signal, rejected: [], bytes: 0 }
+  const reading = readingOf(name, upstream, signal)
   const link = await upstream.control(signal)
-  const { capabilities, instructions, serverInfo } = await currentFace(reading, link)
+  const { capabilities, ...face } = await currentFace(reading, link)
+  const { instructions, serverInfo } = tidyFace(reading, face)
   const tools = isJsonObject(capabilities["tools"]) ? await readTools(reading, book) : []
   const withResources = isJsonObject(capabilities["resources"])
   const resources = withResources
@@ -71,8 +105,10 @@ export async function describeUpstream(
   const prompts = isJsonObject(capabilities["prompts"])
     ? await readList<Prompt>(reading, "prompts/list", "prompts", "name", checkPrompt)
     : []
-  for (const { item, reason } of reading.rejected.slice(0, 20))
-    log.write("runtime", `${name}: left out ${item}: ${reason}`)
+  tell([
+    ...reading.rejected.slice(0, told).map(({ item, reason }) => `${name}: left out ${item}: ${reason}`),
+    ...reading.flawed.slice(0, told).map(flawLine(name)),
+  ])
   return {
     tools,
     resources,
@@ -104,6 +140,20 @@ async function currentFace(
   }
 }
 
+function tidyFace(
+  reading: Reading,
+  { instructions, serverInfo }: Pick<Link, "instructions" | "serverInfo">,
+): Pick<Link, "instructions" | "serverInfo"> {
+  if (instructions !== undefined && isTainted(instructions))
+    reading.flawed.push({ item: "the server", places: ["instructions"] })
+  const info = serverInfo && tidyInfo(serverInfo)
+  if (info !== undefined && info.flaws.length > 0) reading.flawed.push({ item: "serverInfo", places: info.flaws })
+  return {
+    ...(instructions === undefined ? {} : { instructions: cleanText(instructions) }),
+    ...(info === undefined ? {} : { serverInfo: info.item }),
+  }
+}
+
 /** The tools alone; what calls need to know of them goes into the book. */
 export async function refreshTools(
   name: string,
@@ -111,7 +161,7 @@ export async function refreshTools(
   book: ToolBook,
   signal: AbortSignal,
 ): Promise<void> {
-  await readTools({ name, upstream, signal, rejected: [], bytes: 0 }, book)
+  await readTools(readingOf(name, upstream, signal), book)
 }
 
 async function readTools(reading: Reading, book: ToolBook): Promise<readonly Tool[]> {
@@ -177,7 +227,10 @@ async function readList<T extends JsonObject>(
       else if (items.has(known)) reject(reading, known, `this ${id} is listed twice`)
       else if ((reading.bytes += JSON.stringify(raw).length) > maxTotalBytes)
         reject(reading, known, `all descriptions together are larger than ${maxTotalBytes} bytes`)
-      else items.set(known, checked.item)
+      else {
+        items.set(known, checked.item)
+        if (checked.flaws.length > 0) reading.flawed.push({ item: known, places: checked.flaws })
+      }
     }
     const next = ended.result["nextCursor"]
     if (typeof next !== "string") break

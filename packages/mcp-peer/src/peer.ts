@@ -9,7 +9,7 @@ import {
 } from "@clarity-runtime/contracts"
 import { callUpstream } from "./call.ts"
 import { connectUpstream, type Upstream } from "./connect.ts"
-import { describeUpstream, refreshTools } from "./describe.ts"
+import { describeUpstream, refreshTools, toldOnce } from "./describe.ts"
 import { writeLine } from "./log-levels.ts"
 import { askUpstream } from "./own-requests.ts"
 import { createParking } from "./parking.ts"
@@ -59,13 +59,14 @@ export async function createPeer(options: PeerOptions, signal: AbortSignal): Pro
     signal,
   )
   const tools = createToolBook(clock, (signal) => refreshTools(name, theUpstream(), tools, signal))
+  const tell = toldOnce(log)
   const calling = { upstream, parking, tools, clock }
   const { binding } = upstream
   if (upstream.gone) watching.gone(`${name} closed the connection`)
   let disposed: Promise<void> | undefined
 
   return {
-    describe: (signal) => describeUpstream(name, theUpstream(), tools, log, signal),
+    describe: (signal) => describeUpstream(name, theUpstream(), tools, tell, signal),
     call: (request, context) => callUpstream(calling, request, context),
     watch: (interest, signal) => watching.watch(interest, signal),
     parks: (state) => parking.holds(state),
