@@ -1,0 +1,134 @@
+import { setTimeout as sleep } from "node:timers/promises"
+import { faults, kinds, type Cell, type Fault, type Kind } from "../../test/fixtures/faultd/catalog.ts"
+import { caseOf, totalMs, type Case } from "../../test/fixtures/faultd/services.ts"
+import { callFault, portOf, registerFault, removeFault, type Got } from "../../test/e2e/support/faults.ts"
+import { median } from "../bench/load.ts"
+import type { Window } from "./load.ts"
+import type { Stand } from "./stand.ts"
+
+export interface Measured {
+  readonly fault: Fault
+  readonly kind: Kind
+  readonly got: Got
+  /** What is wrong with the cell, in words; its ratio is judged elsewhere. */
+  readonly wrong: string[]
+  readonly errors: number
+  readonly disturbed: Window[]
+  /** Windows without any faulty service, of the same minute. */
+  readonly quiet: Window[]
+  readonly peakMb: number
+}
+
+/** What a cell is when it is not measured: the fault has no meaning there, or this machine cannot make it. */
+export type Absent = "-" | "not here"
+
+export interface Selection {
+  readonly faults?: readonly string[] | undefined
+  readonly kinds?: readonly string[] | undefined
+}
+
+const quietMs = 700
+const disturbedMs = 1100
+/** Calls of the faulty service while the others are watched: one begins every so many milliseconds. */
+const pacedMs = 150
+/** A named answer must be there by then: the longest call, a start waited for, and the machine's own slowness. */
+const deadlineMs = totalMs + 3000
+const nearby = 5
+export const allowed = 1.3
+
+export async function runCampaign(
+  stand: Stand,
+  select: Selection,
+  told: (fault: Fault, cells: ReadonlyMap<Kind, Measured | Absent>) => void,
+): Promise<readonly Measured[]> {
+  const all: Measured[] = []
+  const quiet: Window[] = []
+  for (const fault of faults) {
+    if (select.faults !== undefined && !select.faults.includes(fault.name)) continue
+    const row = new Map<Kind, Measured | Absent>()
+    for (const kind of kinds) {
+      if (select.kinds !== undefined && !select.kinds.includes(kind)) continue
+      const cell = fault.on[kind]
+      const one = cell && caseOf(fault, kind, cell, stand.faultd)
+      if (cell === undefined || one === undefined) {
+        row.set(kind, cell === undefined ? "-" : "not here")
+        continue
+      }
+      quiet.push(await stand.load.during(quietMs))
+      const measured = await measure(stand, fault, kind, cell, one, quiet.slice(-nearby))
+      row.set(kind, measured)
+      all.push(measured)
+    }
+    told(fault, row)
+  }
+  return all
+}
+
+async function measure(
+  stand: Stand,
+  fault: Fault,
+  kind: Kind,
+  cell: Cell,
+  one: Case,
+  quiet: readonly Window[],
+): Promise<Measured> {
+  const wrong: string[] = []
+  stand.peakMb()
+  const registered = await registerFault(stand.url, one)
+  if (cell.when === "call" && registered.outcome !== "RUNNING")
+    wrong.push(`it did not start: ${registered.outcome} ${registered.words}`)
+  if (fault.name === "refused") await stand.faultd.close(portOf(one))
+  const calls: Got[] = []
+  const window = await stand.load.during(disturbedMs, async () => {
+    if (cell.when === "call") calls.push(...(await callAgain(stand.url, one)))
+  })
+  const got = cell.when === "start" ? registered : (calls[0] ?? registered)
+  for (const { outcome, words } of cell.when === "start" ? [registered] : calls)
+    if (!cell.expect.includes(outcome)) wrong.push(`the caller got ${outcome}: ${words ?? ""}`)
+  if (cell.when === "start" && registered.words === "") wrong.push("its state does not say why it does not run")
+  await removeFault(stand.url, registered.id)
+  for (let tries = 0; ; tries++) {
+    const { children, exchanges } = await stand.leftovers()
+    if (children + exchanges === 0) break
+    if (tries === 40) {
+      wrong.push(`${children} children and ${exchanges} exchanges are left`)
+      break
+    }
+    await sleep(50)
+  }
+  if (window.errors > 0) wrong.push(`${window.errors} errors of healthy services, first ${window.firstError}`)
+  return {
+    ...{ fault, kind, got, wrong, errors: window.errors, disturbed: [window], quiet: [...quiet] },
+    peakMb: stand.peakMb(),
+  }
+}
+
+/** One call after the other begins, whether the last has ended or not, until the window is over. */
+async function callAgain(url: string, one: Case): Promise<Got[]> {
+  const calls: Promise<Got>[] = []
+  for (let at = 0; at < disturbedMs; at += pacedMs) {
+    calls.push(callFault(url, one, deadlineMs))
+    await sleep(pacedMs)
+  }
+  return Promise.all(calls)
+}
+
+/** Pairs of a quiet and a disturbed window more, for a cell whose first one may have met another's noise. */
+export async function measureAgain(stand: Stand, cell: Measured, pairs: number): Promise<void> {
+  const { fault, kind } = cell
+  const on = fault.on[kind]
+  const one = on && caseOf(fault, kind, on, stand.faultd)
+  if (on === undefined || one === undefined) return
+  for (let pair = 0; pair < pairs; pair++) {
+    cell.quiet.push(await stand.load.during(disturbedMs))
+    const again = await measure(stand, fault, kind, on, one, [])
+    cell.disturbed.push(...again.disturbed)
+    // A port that was closed stays closed.
+    if (fault.name !== "refused") cell.wrong.push(...again.wrong)
+  }
+}
+
+/** p99 of the healthy services beside the fault over that without it, medians of all windows. */
+export function ratioOf({ disturbed, quiet }: Measured): number {
+  return median(disturbed.map(({ p99 }) => p99)) / median(quiet.map(({ p99 }) => p99))
+}
