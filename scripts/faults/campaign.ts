@@ -98,7 +98,13 @@ async function measure(
   }
   if (window.errors > 0) wrong.push(`${window.errors} errors of healthy services, first ${window.firstError}`)
   return {
-    ...{ fault, kind, got, wrong, errors: window.errors, disturbed: [window], quiet: [...quiet] },
+    fault,
+    kind,
+    got,
+    wrong,
+    errors: window.errors,
+    disturbed: [window],
+    quiet: [...quiet],
     peakMb: stand.peakMb(),
   }
 }

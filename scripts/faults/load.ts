@@ -35,7 +35,6 @@ function call(turn: number): void {
   const { body, headers } = callOf({ name: tool, origin: order.origin, path: "/mcp", tool }, text)
   const sample: Sample = { at: performance.now(), done: run(), ms: Number.NaN, error: undefined }
   async function run(): Promise<void> {
-    await null
     try {
       const { statusCode, body: reply } = await pool.request({ method: "POST", path: "/mcp", headers, body })
       const answer = await reply.text()
