@@ -74,7 +74,7 @@ export interface CallOutcome {
   readonly resultBytes?: number
   readonly tokens?: number
   /** What the service itself stated of it; see `usageOf`. */
-  readonly usage?: ModelUsage
+  readonly usage?: ModelUsage | undefined
 }
 
 /** Decides whether one principal may make one call. Fails closed: what throws denies. */
@@ -216,7 +216,7 @@ export interface PolicyDesk {
   explain(input: ExplainInput): Explanation
   /** Newest first. */
   approvals(): readonly PendingApproval[]
-  /** Throws `not_found` or `conflict`. */
+  /** Throws `not_found`, also for what is out of reach of who decides, or `conflict`. */
   decide(approvalId: string, approved: boolean, by: Principal): PendingApproval
   circuits(): readonly CircuitStatus[]
   /** Forgets what was held against a service: an operator has started it anew. */

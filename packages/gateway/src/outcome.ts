@@ -1,4 +1,12 @@
-import { ClarityError, metaKeys, type CallOutcome, type McpResult, type ServiceView } from "@clarity-runtime/contracts"
+import {
+  metaKeys,
+  usageOf,
+  type CallOutcome,
+  type ClarityError,
+  type McpResult,
+  type ModelUsage,
+  type ServiceView,
+} from "@clarity-runtime/contracts"
 
 export type Outcome = Omit<CallOutcome, "durationMs">
 
@@ -19,6 +27,29 @@ export function outcomeOf(result: McpResult | undefined, error?: ClarityError, r
     "result_too_large",
   ]
   return { kind: reached && upstream.includes(error.code) ? "upstream_error" : "rejected", error }
+}
+
+/** How a call ended, for whoever keeps books on it: what takes work to find out is worked out when it is asked for. */
+export class Settled implements CallOutcome {
+  readonly kind: CallOutcome["kind"]
+  readonly durationMs: number
+  declare readonly error?: ClarityError
+  readonly #result: McpResult | undefined
+
+  constructor({ kind, error }: Outcome, durationMs: number, result: McpResult | undefined) {
+    this.kind = kind
+    this.durationMs = durationMs
+    if (error !== undefined) this.error = error
+    this.#result = result
+  }
+
+  get resultBytes(): number {
+    return this.#result === undefined ? 0 : Buffer.byteLength(JSON.stringify(this.#result))
+  }
+
+  get usage(): ModelUsage | undefined {
+    return this.#result === undefined ? undefined : usageOf(this.#result)
+  }
 }
 
 /** A failure of the runtime's own as a tool result: words for the model, `{code, retryable, ...}` for programs. */

@@ -15,7 +15,7 @@ import { exposeNotification } from "./catalog/notifications.ts"
 import { exposeResult, type UriMap } from "./catalog/uris.ts"
 import { deadline, type Deadline } from "./deadline.ts"
 import { isLost, mayRepeat } from "./lost-service.ts"
-import { failedToolResult, outcomeOf, type Outcome } from "./outcome.ts"
+import { failedToolResult, outcomeOf, Settled, type Outcome } from "./outcome.ts"
 import { resume } from "./parking.ts"
 import { recordCall, recordUnrouted, type Decision } from "./record.ts"
 import { resolve, type Route } from "./route.ts"
@@ -34,6 +34,7 @@ export async function* pipeline(core: Core, call: Call): Reply {
   let permit: Permit | undefined
   let parked = false
   let reached = false
+  let answer: McpResult | undefined
   try {
     takeAnswer(core, call, route)
     if (route.resumed === undefined) {
@@ -80,6 +81,7 @@ export async function* pipeline(core: Core, call: Call): Reply {
           if (again || route.resumed || limit.signal.aborted || !mayRepeat(route, thrown)) throw thrown
         }
       }
+      answer = result
       outcome = outcomeOf(result)
       if (!isInputRequired(result)) return exposeResult(route.request.method, result, route.uris)
       const state = result["requestState"]
@@ -105,7 +107,7 @@ export async function* pipeline(core: Core, call: Call): Reply {
   } finally {
     const durationMs = core.clock.monotonic() - started
     outcome ??= decision === "ask" ? { kind: "ok" } : outcomeOf(undefined, abortError(call.signal))
-    if (!parked) permit?.settle({ ...outcome, durationMs })
+    if (!parked) permit?.settle(new Settled(outcome, durationMs, answer))
     recordCall(core, call, route, { outcome, decision, durationMs })
   }
 }
