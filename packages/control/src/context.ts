@@ -16,6 +16,8 @@ import type {
 
 /** What the operations work on; everything stays the property of whoever hands it in. */
 export interface ControlContext {
+  /** In the view of a caller of limited reach: all there is, for what must not be overlooked because it is hidden. */
+  readonly whole?: ControlContext
   readonly registry: Registry
   readonly supervision: Supervision
   readonly timeline: Timeline

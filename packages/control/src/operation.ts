@@ -8,7 +8,8 @@ export type InputSchema = v.StrictObjectSchema<v.ObjectEntries, undefined>
 
 /**
  * One thing an operator can do, said once: the HTTP route, the MCP tool, the OpenAPI entry and the client's method all
- * come from it. `run` gets a validated input from a caller whose scope is checked; it throws ClarityError.
+ * come from it. `run` gets a validated input from a caller whose scope and reach are checked, and the runtime as that caller
+ * may see it; it throws ClarityError.
  */
 export interface Operation<I extends InputSchema = InputSchema, O extends v.GenericSchema = v.GenericSchema> {
   readonly title: string
@@ -19,6 +20,11 @@ export interface Operation<I extends InputSchema = InputSchema, O extends v.Gene
   /** Its entry in `routes`; absent: a tool only. */
   readonly route?: RoutedName
   readonly tool?: ToolBinding
+  /**
+   * For callers who reach only some services: `view`, it works on what they see; `unlimited`, it concerns more than that
+   * and is refused. Default: `view` where it is about one service (`id`) or needs `read` only.
+   */
+  readonly reach?: "view" | "unlimited"
   /** Refused everywhere while provisioning is off, not only left out of the tools. */
   readonly provisioning?: true
   run(

@@ -1,8 +1,9 @@
 import { ClarityError, validate } from "@clarity-runtime/contracts"
 import type { ControlContext, OperationCaller } from "./context.ts"
 import type { Operation } from "./operation.ts"
+import { checkReach, viewFor } from "./reach.ts"
 
-/** Validates an input and runs the operation; the scope was checked. Throws ClarityError. */
+/** Validates an input and runs the operation on what its caller reaches; the scope was checked. Throws ClarityError. */
 export async function runOperation(
   context: ControlContext,
   operation: Operation,
@@ -15,7 +16,10 @@ export async function runOperation(
       "provisioning is switched off; set CLARITY_ENABLE_MCP_PROVISIONING=1 to allow it",
     )
   }
-  return operation.run(context, validate(operation.input, input, "invalid_params", "invalid request"), caller)
+  const given = validate(operation.input, input, "invalid_params", "invalid request")
+  const view = viewFor(context, caller.principal)
+  checkReach(view, operation, given, caller.principal)
+  return operation.run(view, given, caller)
 }
 
 /** A fault of our own: the caller is told nothing of it, the operator all. */

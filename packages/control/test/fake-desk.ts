@@ -1,5 +1,6 @@
 import {
   ClarityError,
+  reaches,
   type Explanation,
   type PendingApproval,
   type PolicyDesk,
@@ -45,7 +46,8 @@ export function fakeDesk(): PolicyDesk & { readonly asked: string[]; waiting: Pe
       return [this.waiting]
     },
     decide(id, approved, by) {
-      if (id !== this.waiting.id) throw new ClarityError("not_found", `no approval ${id} is waiting`)
+      if (id !== this.waiting.id || !reaches(by, this.waiting.service))
+        throw new ClarityError("not_found", `no approval ${id} is waiting`)
       asked.push(`decide ${id} ${approved} ${by.id}`)
       this.waiting = { ...this.waiting, state: approved ? "granted" : "refused" }
       return this.waiting

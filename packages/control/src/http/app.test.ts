@@ -43,6 +43,8 @@ describe("who may do what", () => {
       error: "token:viewer may not do this: it needs the scope admin",
       code: "forbidden",
       retryable: false,
+      reason: "insufficient_scope",
+      scope: "admin",
     })
   })
 })

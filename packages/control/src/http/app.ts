@@ -13,6 +13,7 @@ import type { ControlContext } from "../context.ts"
 import { printable, requireService } from "../match.ts"
 import { openApiDocument } from "../openapi.ts"
 import type { Operation } from "../operation.ts"
+import { viewFor } from "../reach.ts"
 import { recordFault, runOperation } from "../run-operation.ts"
 import { eachOperation, operations } from "../operations/table.ts"
 import { routes, streamRoutes, type Route } from "../routes.ts"
@@ -50,7 +51,8 @@ export function controlApp(context: ControlContext): Hono<ControlEnv> {
     const lastSeen = Number(c.req.header("last-event-id") ?? Number.NaN)
     const leave = streams.enter(principal.id)
     const from = { limit, ...(Number.isSafeInteger(lastSeen) ? { lastSeen } : {}) }
-    return eventStream(context.clock, (signal) => followEvents(context, from, signal), leave, context.closing)
+    const view = viewFor(context, principal)
+    return eventStream(view, principal, (signal) => followEvents(view, from, signal), leave)
   })
 
   app.get(streamRoutes.logs.path, async (c, next) => {
@@ -65,9 +67,10 @@ export function controlApp(context: ControlContext): Hono<ControlEnv> {
       "invalid_params",
       "invalid request",
     )
-    requireService(context, id)
+    const view = viewFor(context, principal)
+    requireService(view, id)
     const leave = streams.enter(principal.id)
-    return eventStream(context.clock, (signal) => followLogs(context, { id, limit }, signal), leave, context.closing)
+    return eventStream(view, principal, (signal) => followLogs(view, { id, limit }, signal), leave)
   })
 
   const handlerOf =
@@ -103,7 +106,9 @@ function admit(c: Context<ControlEnv>, scope: Scope): Principal {
   const principal: Principal | undefined = c.get("principal")
   if (principal === undefined) throw new ClarityError("unauthorized", "unauthorized")
   if (!hasScope(principal, scope))
-    throw new ClarityError("forbidden", `${printable(principal.id)} may not do this: it needs the scope ${scope}`)
+    throw new ClarityError("forbidden", `${printable(principal.id)} may not do this: it needs the scope ${scope}`, {
+      data: { reason: "insufficient_scope", scope },
+    })
   return principal
 }
 

@@ -1,7 +1,7 @@
 import { manualClock, stdioManifest } from "@clarity-runtime/testkit"
 import { describe, expect, it } from "vitest"
 import { fakeContext } from "../../test/fakes.ts"
-import { served } from "../../test/serve.ts"
+import { admin, served } from "../../test/serve.ts"
 import { countStreams, eventStream } from "./stream.ts"
 
 /** Reads a response chunk by chunk as text. */
@@ -46,6 +46,19 @@ describe("a stream", () => {
     await expect.poll(() => timeline.followers).toBe(0)
   })
 
+  it("ends at once when its reader's token is revoked, and when its time is over", async () => {
+    const { context, timeline, clock } = fakeContext()
+    const revoking = new AbortController()
+    const revoked = await served(context, { ...admin, ends: revoking.signal })("GET", "/api/events")
+    const expiring = await served(context, { ...admin, expiresAt: clock.now() + 20 })("GET", "/api/events")
+    setImmediate(() => revoking.abort())
+    expect(await revoked.text()).toBe(": open\n\n")
+    expect(await expiring.text()).toBe(": open\n\n")
+    const late = await served(context, { ...admin, ends: revoking.signal })("GET", "/api/events")
+    expect(await late.text()).toBe(": open\n\n")
+    await expect.poll(() => timeline.followers).toBe(0)
+  })
+
   it("gives history oldest first, then what happens, each once, in order", async () => {
     const { context, timeline } = fakeContext()
     for (const message of ["a", "b", "c"]) timeline.record({ kind: "x", level: "info", message })
@@ -72,7 +85,8 @@ describe("a stream", () => {
     const never = new Promise<never>(() => {})
     const chunks = chunksOf(
       eventStream(
-        clock,
+        { clock },
+        admin,
         () => ({ next: () => never }),
         () => {},
       ),
@@ -88,7 +102,8 @@ describe("a stream", () => {
     let taken = 0
     const source = { next: async () => ({ value: { data: { text: "x".repeat(3000), n: ++taken } } }) }
     const response = eventStream(
-      manualClock(),
+      { clock: manualClock() },
+      admin,
       () => source,
       () => {},
     )

@@ -1,4 +1,4 @@
-import { ClarityError, type Clock } from "@clarity-runtime/contracts"
+import { ClarityError, whenCredentialsEnd, type Clock, type Principal } from "@clarity-runtime/contracts"
 
 export interface StreamEvent {
   readonly data: unknown
@@ -45,13 +45,13 @@ export function countStreams(total = 1024, perPrincipal = 16): StreamCount {
 /**
  * Server-sent events: headers and a comment at once, one line of JSON for each event, comments while nothing happens.
  * Events are only taken as fast as the client reads, so what waits for a slow one is what the source keeps for it.
- * Ends when the source does, the reader hangs up, or `closing` aborts.
+ * Ends when the source does, the reader hangs up, its credentials are no longer good, or `closing` aborts.
  */
 export function eventStream(
-  clock: Clock,
+  { clock, closing }: { readonly clock: Clock; readonly closing?: AbortSignal },
+  reader: Principal,
   open: (signal: AbortSignal) => AsyncIterator<StreamEvent>,
   over: () => void,
-  closing?: AbortSignal,
 ): Response {
   const gone = new AbortController()
   const events = open(gone.signal)
@@ -70,8 +70,9 @@ export function eventStream(
           end()
           out.close()
         }
-        if (closing?.aborted === true) close()
-        else closing?.addEventListener("abort", close, { once: true })
+        if (closing?.aborted === true) return close()
+        closing?.addEventListener("abort", close, { once: true })
+        whenCredentialsEnd(reader, clock.now(), gone.signal, close)
       },
       async pull(out) {
         waiting ??= events.next()

@@ -14,6 +14,7 @@ export const bindings = {
     input: nothing,
     output: bindingsAnswer,
     scope: "operate",
+    reach: "view",
     route: "listAuthBindings",
     run: (context) => ({ items: [...kept(context).list()] }),
   }),
@@ -33,6 +34,8 @@ export const bindings = {
     }),
     output: bindingAnswer,
     scope: "admin",
+    // A secret belongs to whoever uses it so far.
+    reach: "unlimited",
     route: "bindAuthRef",
     async run(context, input, { principal }) {
       const target = targetOf(context, input.id)
@@ -57,6 +60,7 @@ export const bindings = {
     input: v.strictObject({ authRef, id: serviceId }),
     output: unboundAnswer,
     scope: "admin",
+    reach: "unlimited",
     route: "unbindAuthRef",
     async run(context, { authRef: ref, id }, { principal }) {
       const unbound = await kept(context).unbind(ref, id)

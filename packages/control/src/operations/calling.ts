@@ -15,6 +15,7 @@ export const calling = {
     }),
     output: callAnswer,
     scope: "call",
+    reach: "view",
     route: "callTool",
     async run(context, input, { principal, signal }) {
       const reply = context.caller.call(

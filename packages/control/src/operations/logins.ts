@@ -76,6 +76,7 @@ export const logins = {
     input: nothing,
     output: loginsAnswer,
     scope: "operate",
+    reach: "view",
     route: "listLogins",
     run: (context) => ({
       items: kept(context)

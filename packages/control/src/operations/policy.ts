@@ -70,6 +70,7 @@ export function policyDesk(runtimeTools: (context: ControlContext) => readonly T
       }),
       output: explanationAnswer,
       scope: "operate",
+      reach: "view",
       route: "explainPolicy",
       tool: { name: "explain_policy", annotations: reads },
       run(context, input, { principal: caller }) {
@@ -135,6 +136,7 @@ export function policyDesk(runtimeTools: (context: ControlContext) => readonly T
       input: approvalId,
       output: approvalAnswer,
       scope: "operate",
+      reach: "view",
       route: "approveCall",
       run: (context, { id }, { principal }) => ({ approval: approvalOf(desk(context).decide(id, true, principal)) }),
     }),
@@ -145,6 +147,7 @@ export function policyDesk(runtimeTools: (context: ControlContext) => readonly T
       input: approvalId,
       output: approvalAnswer,
       scope: "operate",
+      reach: "view",
       route: "denyCall",
       run: (context, { id }, { principal }) => ({ approval: approvalOf(desk(context).decide(id, false, principal)) }),
     }),

@@ -43,7 +43,7 @@ export const removal = {
 
 function cleanUp(context: ControlContext, wasm: string | undefined): Promise<string | undefined> | string {
   if (wasm === undefined) return "the service has no compiled module"
-  const others = [...context.registry.snapshot().services.values()]
+  const others = [...(context.whole ?? context).registry.snapshot().services.values()]
   const shared = others.some(
     ({ manifest: { spec } }) => spec.origin.type === "local_wasm" && spec.origin.wasmPath === wasm,
   )
