@@ -13,6 +13,7 @@ import {
   type Telemetry,
 } from "@clarity-runtime/contracts"
 import { desiredOf } from "./desired.ts"
+import { createForeignNames } from "./foreign-names.ts"
 import { factoriesByType } from "./opening.ts"
 import { defaultBounds, type Bounds, type SupervisorOptions } from "./options.ts"
 import { overBudget } from "./recycle.ts"
@@ -192,7 +193,13 @@ export function createSupervisor(parts: SupervisorParts): Supervision & AsyncDis
     }
   }
 
+  async function watchNames(): Promise<void> {
+    const names = createForeignNames(telemetry)
+    for await (const { services } of snapshots.changes(over.signal)) await names.look(services, over.signal)
+  }
+
   void followChanges()
+  void watchNames()
   if (bounds.memoryBudgetMb !== undefined) void keepBudget(bounds.memoryBudgetMb * 1_048_576)
 
   return {
