@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { dirname, join, relative } from "node:path"
 import { openApiDocument } from "@clarity-runtime/control"
+import { parseRules, testRules } from "@clarity-runtime/policy"
 import { describe, expect, it } from "vitest"
 
 // What documents say exists: variables, flags, routes, npm scripts, files.
@@ -115,6 +116,32 @@ describe("docs/services.md", () => {
     const { properties } = JSON.parse(schema) as { properties: { spec: { properties: object } } }
     const text = read("docs/services.md")
     expect(Object.keys(properties.spec.properties).filter((key) => !text.includes(`\`${key}\``))).toEqual([])
+  })
+})
+
+describe("docs/policy.md", () => {
+  const text = read("docs/policy.md")
+  const examples = [...text.matchAll(/```json\n([\s\S]*?)```/g)].map(([, json]) => JSON.parse(json ?? "") as object)
+
+  it("has every field of the rules file", () => {
+    const { properties } = JSON.parse(read("schemas/policy.schema.json")) as Node
+    const rule = (properties?.["rules"] as { items?: Node }).items?.properties ?? {}
+    const named = [...Object.keys(properties ?? {}), ...Object.keys(rule)].filter((key) => key !== "$schema")
+    expect(named.filter((key) => !new RegExp(`["\`.]${key}["\`.]`).test(text))).toEqual([])
+  })
+
+  it("shows rules that are rules, and what comes of trying its cases", () => {
+    const files = examples.filter((example) => "apiVersion" in example)
+    const [tried] = examples.filter((example) => "cases" in example)
+    expect(files.length).toBeGreaterThan(1)
+    for (const file of files) expect(() => parseRules(file)).not.toThrow()
+    const annotated = (tried as { cases: { tool: string }[] }).cases.map((one) => ({
+      ...one,
+      annotations: { readOnlyHint: one.tool.startsWith("list_") },
+    }))
+    const { passed, failed, results } = testRules(files[0], annotated)
+    expect(text).toContain(`${passed} cases passed, ${failed} failed`)
+    for (const { problem } of results) expect(text).toContain(problem ?? "")
   })
 })
 

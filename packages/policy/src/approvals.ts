@@ -130,7 +130,7 @@ export function createApprovals(clock: Clock, telemetry: Telemetry, bounds: Appr
     const { principal, service, method, target = "" } = input
     const seconds = rules.file.approvals.expirySeconds
     const pending = {
-      id: `ap_${randomBytes(9).toString("base64url")}`,
+      id: `ap_${randomBytes(8).toString("hex")}`,
       question: questionOf(input, verdict),
       byClient: verdict.approvers.includes("client"),
       expiresAt: clock.now() + seconds * 1000,

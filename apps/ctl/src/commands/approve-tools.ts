@@ -26,10 +26,12 @@ export class ApproveTools extends ControlCommand {
       ...(tools.length === 0 ? {} : { tools }),
       ...(drift.interfaceRevision === null ? {} : { revision: drift.interfaceRevision }),
     })
+    const items = drift.items.filter(({ tool }) => tools.length === 0 || tools.includes(tool))
     this.show(flags, answer, () =>
-      [driftTable(drift), oneLine(`${counted(answer.approved.length, "tool")} of ${drift.namespace} approved`)].join(
-        "\n",
-      ),
+      [
+        ...(items.length === 0 ? [] : [driftTable({ ...drift, items })]),
+        oneLine(`${counted(answer.approved.length, "tool")} of ${drift.namespace} approved`),
+      ].join("\n"),
     )
   }
 }
