@@ -6,24 +6,19 @@ import type { ControlClient } from "@clarity-runtime/control/client"
 import { howToGetCompiler, runCompiler } from "./services/compiler.ts"
 
 export interface Check {
-  readonly name: "daemon" | "compiler" | "workspace"
+  readonly name: "daemon" | "state" | "compiler" | "workspace"
   readonly status: "pass" | "fail"
   readonly detail: string
   readonly fix?: string
 }
 
-export async function checkDaemon(client: ControlClient): Promise<{ check: Check; status?: unknown }> {
+/** Does the daemon answer, and did it find its state as it left it? */
+export async function checkDaemon(client: ControlClient): Promise<{ checks: readonly Check[]; status?: unknown }> {
   try {
     const status = await client.status({})
-    const { runtime, summary } = status
-    return {
-      status,
-      check: {
-        name: "daemon",
-        status: "pass",
-        detail: `clarityd ${runtime.version} at ${client.url}, ${summary.running} of ${summary.total} services running`,
-      },
-    }
+    const { runtime, summary, notices } = status
+    const detail = `clarityd ${runtime.version} at ${client.url}, ${summary.running} of ${summary.total} services running`
+    return { status, checks: [{ name: "daemon", status: "pass", detail }, checkState(notices)] }
   } catch (thrown) {
     const { code, message } = asClarityError(thrown)
     const fix =
@@ -32,8 +27,16 @@ export async function checkDaemon(client: ControlClient): Promise<{ check: Check
         : code === "unauthorized" || code === "forbidden"
           ? "give its token with CLARITYD_AUTH_TOKEN or --auth-token"
           : "look at what listens there"
-    return { check: { name: "daemon", status: "fail", detail: message, fix } }
+    return { checks: [{ name: "daemon", status: "fail", detail: message, fix }] }
   }
+}
+
+/** What the daemon has to say of its files: damage, what it used instead, what it cannot write. */
+function checkState(notices: readonly string[]): Check {
+  const [first] = notices
+  if (first === undefined) return { name: "state", status: "pass", detail: "nothing to report" }
+  const detail = notices.length === 1 ? first : `${first} (and ${notices.length - 1} more)`
+  return { name: "state", status: "fail", detail, fix: "see clarityctl status; what is mended is gone after a restart" }
 }
 
 export async function checkCompiler(bin: string): Promise<Check> {

@@ -1,6 +1,7 @@
 import { basename, dirname, join } from "node:path"
 import type { FileSystem } from "./file-system.ts"
-import { discard, duplicate, factsOrUndefined } from "./safe-write.ts"
+import { readBounded } from "./read-bounded.ts"
+import { discard, factsOrUndefined, safeWrite } from "./safe-write.ts"
 import { isErrno } from "./storage-error.ts"
 
 /** Places of the daily snapshots of a file, newest first. */
@@ -20,9 +21,12 @@ export async function datedSnapshots(target: string, fs: FileSystem): Promise<st
  */
 export async function keepDatedSnapshot(target: string, epochMs: number, keep: number, fs: FileSystem): Promise<void> {
   const place = `${target}.${new Date(epochMs).toISOString().slice(0, 10)}.snapshot`
-  const previous = await factsOrUndefined(fs, `${target}.prev`)
-  if (keep < 1 || previous === undefined || (await factsOrUndefined(fs, place)) !== undefined) return
-  await duplicate(fs, `${target}.prev`, place, previous)
+  if (keep > 0 && (await factsOrUndefined(fs, place)) === undefined) {
+    const previous = await readBounded(fs, `${target}.prev`, Number.POSITIVE_INFINITY)
+    if (previous === undefined) return
+    // Bytes of its own: under a link, what damages the last good version would damage this one too.
+    await safeWrite(place, previous.bytes, { fs, lastGood: false, mode: previous.facts.mode })
+  }
   for (const old of (await datedSnapshots(target, fs)).slice(keep)) await discard(fs, old)
 }
 

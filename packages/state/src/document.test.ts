@@ -100,7 +100,8 @@ describe("transactions", () => {
       },
     }
     const document = await openCounters(path, watched)
-    await document.update(add("a"))
+    // The second change also makes the snapshot of the day.
+    for (let count = 0; count < 2; count++) await document.update(add("a"))
     order.length = 0
     await document.update(add("a")).then(() => order.push("answered"))
     expect(order.slice(0, 3)).toEqual(["file synced", "directory synced", "answered"])
@@ -292,6 +293,15 @@ describe("damage", () => {
     const { a, notices } = await openWith(Buffer.from("{"))
     expect(notices[0]).toContain(`${path}.2026-11-21.snapshot`)
     expect(a).toBe(1)
+  })
+
+  it("has a snapshot whose bytes are its own, from the second generation on", async () => {
+    await twoGenerations()
+    const names = await readdir(join(room, "state"))
+    for (const name of names) if (!name.endsWith(".snapshot")) await writeFile(join(room, "state", name), "{")
+    const document = await openCounters()
+    expect(document.value.counts).toEqual({ a: 1 })
+    expect(document.notices[0]).toContain(`used ${path}.2026-11-21.snapshot instead`)
   })
 
   it("without any good copy it refuses to open, again and again, and changes nothing", async () => {

@@ -1,8 +1,9 @@
 import { basename, dirname, join } from "node:path"
 import { ClarityError, systemClock, type Clock } from "@clarity-runtime/contracts"
 import { targetOf } from "./directory.ts"
-import { nodeFileSystem, openFlags, type FileFacts, type FileSystem } from "./file-system.ts"
+import { nodeFileSystem, type FileFacts, type FileSystem } from "./file-system.ts"
 import { datedSnapshots } from "./dated-snapshots.ts"
+import { readBounded } from "./read-bounded.ts"
 import { duplicate, safeWrite, timestamp } from "./safe-write.ts"
 import { isErrno, storageError } from "./storage-error.ts"
 
@@ -87,30 +88,6 @@ async function attempt<T>(
   } catch (error) {
     if (error instanceof Damaged) return { kind: "damaged", why: error.message, facts: read.facts }
     throw error
-  }
-}
-
-/** A whole file, or undefined when there is none. Throws errno errors, and ClarityError when it is larger than allowed. */
-export async function readBounded(
-  fs: FileSystem,
-  place: string,
-  maxBytes: number,
-): Promise<{ bytes: Uint8Array; facts: FileFacts } | undefined> {
-  let file
-  try {
-    file = await fs.open(place, openFlags.read)
-  } catch (error) {
-    if (isErrno(error, "ENOENT")) return undefined
-    throw error
-  }
-  try {
-    const facts = await file.facts()
-    if (facts.kind !== "file") throw new ClarityError("storage_error", `${place} is not a regular file`)
-    if (facts.size > maxBytes)
-      throw new ClarityError("storage_error", `${place} is larger than ${maxBytes} bytes: refused unread`)
-    return { bytes: await file.readAll(), facts }
-  } finally {
-    await file.close()
   }
 }
 

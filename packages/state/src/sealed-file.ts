@@ -12,7 +12,8 @@ import {
 import { keepDatedSnapshot, namesIn } from "./dated-snapshots.ts"
 import { ensureDirectory, syncDirectory, targetOf } from "./directory.ts"
 import { nodeFileSystem, type FileFacts, type FileSystem } from "./file-system.ts"
-import { Damaged, readBounded, readDurable } from "./read-durable.ts"
+import { readBounded } from "./read-bounded.ts"
+import { Damaged, readDurable } from "./read-durable.ts"
 import { discard, duplicate, factsOrUndefined, isTemporaryOf, safeWrite, timestamp } from "./safe-write.ts"
 import { errnoOf, storageError } from "./storage-error.ts"
 

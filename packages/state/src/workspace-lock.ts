@@ -4,7 +4,7 @@ import { setTimeout } from "node:timers/promises"
 import { ClarityError, isJsonObject, systemClock, type Clock } from "@clarity-runtime/contracts"
 import { ensureDirectory } from "./directory.ts"
 import { nodeFileSystem, openFlags, type FileSystem } from "./file-system.ts"
-import { readBounded } from "./read-durable.ts"
+import { readBounded } from "./read-bounded.ts"
 import { discard, safeWrite } from "./safe-write.ts"
 import { isErrno, storageError } from "./storage-error.ts"
 

@@ -5,7 +5,8 @@ import { table } from "../output/table.ts"
 import { moduleFlags } from "../services/service-flags.ts"
 
 export class Doctor extends ControlCommand {
-  static override summary = "Check the daemon, the compiler and the workspace, and say how to mend what is broken."
+  static override summary =
+    "Check the daemon, its state, the compiler and the workspace, and say how to mend what is broken."
   static override flags = {
     "compiler-bin": moduleFlags["compiler-bin"],
     workspace: Flags.string({ default: ".", description: "folder to look at" }),
@@ -14,7 +15,7 @@ export class Doctor extends ControlCommand {
   async run(): Promise<void> {
     const { flags } = await this.parse(Doctor)
     const daemon = await checkDaemon(connect(flags))
-    const checks = [daemon.check, await checkCompiler(flags["compiler-bin"]), await checkWorkspace(flags.workspace)]
+    const checks = [...daemon.checks, await checkCompiler(flags["compiler-bin"]), await checkWorkspace(flags.workspace)]
     const broken = checks.filter(({ status }) => status === "fail")
     this.show(flags, { ok: broken.length === 0, checks, status: daemon.status ?? null }, () =>
       table(
