@@ -11,6 +11,7 @@ declare module "oidc-provider" {
     addOIDCScope(scope: string): void
     addResourceScope(resource: string, scope: string): void
     save(): Promise<string>
+    destroy(): Promise<void>
   }
   export interface StoredToken {
     readonly aud?: string | readonly string[]
@@ -21,7 +22,10 @@ declare module "oidc-provider" {
   }
   export class Provider {
     constructor(issuer: string, configuration: object)
-    readonly Grant: new (of: { accountId: string; clientId: string }) => Grant
+    readonly Grant: {
+      new (of: { accountId: string; clientId: string }): Grant
+      find(id: string): Promise<Grant | undefined>
+    }
     readonly AccessToken: { find(token: string): Promise<StoredToken | undefined> }
     readonly ClientCredentials: { find(token: string): Promise<StoredToken | undefined> }
     readonly RefreshToken: { find(token: string): Promise<StoredToken | undefined> }

@@ -50,6 +50,10 @@ export interface AuthorizationServer extends TestServer {
   readonly provider: Provider
   /** Requests at the token endpoint, by grant type, in order. */
   readonly grants: string[]
+  /** Answers 503 to everything. */
+  away: boolean
+  /** Forgets all grants, as an administrator there may. */
+  forget(): Promise<void>
   /** Is this token good for that resource? */
   good(token: string, resource: string): Promise<{ readonly scopes: readonly string[] } | undefined>
 }
@@ -67,6 +71,7 @@ export async function authorizationServer(options: AuthorizationServerOptions = 
   const { lifetime = 3600, clients = [] } = options
   let handler: RequestListener = () => {}
   const grants: string[] = []
+  const granted: string[] = []
   const seen: Seen[] = []
   const server = await listening((request, response) => {
     seen.push({ method: request.method ?? "", path: request.url ?? "", headers: request.headers, body: "" })
@@ -114,26 +119,37 @@ export async function authorizationServer(options: AuthorizationServerOptions = 
   provider.on("grant.success", (context) => grants.push(String(grantType(context))))
   provider.on("grant.error", (context) => grants.push(`${String(grantType(context))} refused`))
   handler = (request, response) => {
-    if (request.url?.startsWith("/interaction/")) void sayYes(provider, request, response)
+    if (made.away) response.writeHead(503).end()
+    else if (request.url?.startsWith("/interaction/")) void sayYes(provider, request, response, granted)
     else asProvider(request, response)
   }
-  return {
+  const made: AuthorizationServer = {
     ...server,
     provider,
     grants,
+    away: false,
+    async forget() {
+      for (const id of granted) await (await provider.Grant.find(id))?.destroy()
+    },
     async good(token, resource) {
       const found = (await provider.AccessToken.find(token)) ?? (await provider.ClientCredentials.find(token))
       if (found?.isValid !== true || ![found.aud].flat().includes(resource)) return undefined
       return { scopes: (found.scope ?? "").split(" ") }
     },
   }
+  return made
 }
 
 function grantType(context: unknown): unknown {
   return (context as { oidc: { params?: { grant_type?: string } } }).oidc.params?.grant_type
 }
 
-async function sayYes(provider: Provider, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function sayYes(
+  provider: Provider,
+  request: IncomingMessage,
+  response: ServerResponse,
+  granted: string[],
+): Promise<void> {
   const { prompt, params, session } = await provider.interactionDetails(request, response)
   if (prompt.name === "login") return provider.interactionFinished(request, response, { login: { accountId: "ada" } })
   const grant = new provider.Grant({ accountId: session?.accountId ?? "ada", clientId: params["client_id"] ?? "" })
@@ -142,7 +158,9 @@ async function sayYes(provider: Provider, request: IncomingMessage, response: Se
   const { resource } = params
   if (resource !== undefined)
     grant.addResourceScope(resource, scopes.filter((scope) => resourceScopes.includes(scope)).join(" "))
-  await provider.interactionFinished(request, response, { consent: { grantId: await grant.save() } })
+  const grantId = await grant.save()
+  granted.push(grantId)
+  await provider.interactionFinished(request, response, { consent: { grantId } })
 }
 
 /** An MCP endpoint that wants a token of that server: answers `{jsonrpc, id, result: {}}`, and 401 or 403 otherwise. */
