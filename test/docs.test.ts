@@ -124,9 +124,10 @@ describe("docs/policy.md", () => {
   const examples = [...text.matchAll(/```json\n([\s\S]*?)```/g)].map(([, json]) => JSON.parse(json ?? "") as object)
 
   it("has every field of the rules file", () => {
-    const { properties } = JSON.parse(read("schemas/policy.schema.json")) as Node
-    const rule = (properties?.["rules"] as { items?: Node }).items?.properties ?? {}
-    const named = [...Object.keys(properties ?? {}), ...Object.keys(rule)].filter((key) => key !== "$schema")
+    type Rules = { properties: Record<string, object> & { rules: { items: { properties: object } } } }
+    const { properties } = JSON.parse(read("schemas/policy.schema.json")) as Rules
+    const rule = properties.rules.items.properties
+    const named = [...Object.keys(properties), ...Object.keys(rule)].filter((key) => key !== "$schema")
     expect(named.filter((key) => !new RegExp(`["\`.]${key}["\`.]`).test(text))).toEqual([])
   })
 
