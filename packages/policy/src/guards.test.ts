@@ -72,6 +72,23 @@ describe("a budget", () => {
     expect(refusalOf(admit()).message).toContain("2 USD")
   })
 
+  it("counts the bytes of an answer only where they are bounded", () => {
+    const counted: string[] = []
+    const outcome = {
+      ...settled,
+      get resultBytes() {
+        counted.push("bytes")
+        return 90
+      },
+    }
+    permitOf(policyOf({ budgets: [{ calls: 9 }] }).admit({ run: "r" })).settle(outcome)
+    expect(counted).toEqual([])
+    const { admit } = policyOf({ budgets: [{ bytes: 100 }] })
+    permitOf(admit({ run: "r" })).settle(outcome)
+    expect(counted).toEqual(["bytes"])
+    expect(refusalOf(admit({ run: "r" })).message).toContain("100 bytes")
+  })
+
   it("goes on where it was under other rules", () => {
     const file = (over: object) => parseRules({ apiVersion: "clarity.policy/v1", budgets: [{ calls: 1 }], ...over })
     let current: RulesInForce = { rules: createRuleSet(file({})), closed: false }

@@ -84,7 +84,7 @@ export function createGuards(clock: Clock, first: RuleSet): Guards {
       return {
         settle(serviceId, outcome) {
           pass.settle(serviceId, outcome)
-          settleAll(budgets, charges, spentOn(outcome, prices))
+          settleAll(budgets, charges, spentOn(outcome, charges, prices))
         },
       }
     },
@@ -111,10 +111,15 @@ function keyOf({ per }: RateRule, principal: string, service: string): string {
   return per === "service" ? service : JSON.stringify([principal, service])
 }
 
-function spentOn({ durationMs, resultBytes, usage, tokens = usage?.tokens }: CallOutcome, prices: Prices): Spent {
+/** Only what a budget bounds is looked at: counting the bytes of an answer costs as much as writing it. */
+function spentOn(outcome: CallOutcome, charges: readonly Charge[], prices: Prices): Spent {
+  const bounded = (bound: "bytes" | "tokens" | "usd") => charges.some(({ rule }) => rule[bound] !== undefined)
+  const resultBytes = bounded("bytes") ? outcome.resultBytes : undefined
+  const usage = bounded("tokens") || bounded("usd") ? outcome.usage : undefined
+  const tokens = outcome.tokens ?? usage?.tokens
   const usd = usage && costOf(usage, prices)
   return {
-    durationMs,
+    durationMs: outcome.durationMs,
     ...(resultBytes === undefined ? {} : { resultBytes }),
     ...(tokens === undefined ? {} : { tokens }),
     ...(usd === undefined ? {} : { usd }),
