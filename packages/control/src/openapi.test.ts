@@ -69,6 +69,8 @@ it("tells the truth: what operations answer fits the shapes they promise, with n
     unbindAuthRef: { authRef: "file:a", id: door.id },
     beginLogin: { id: door.id },
     getLogin: { login: "login_1" },
+    createToken: { name: "ci", scopes: ["call"], reach: ["echo"], expiresAt: "2027-01-01T00:00:00Z" },
+    revokeToken: { name: "ci" },
     removeService: { id: remote.id, cleanupArtifacts: true },
   }
   const wired = { ...context, fetchManifest: async () => stdioManifest({ name: "fetched" }) }

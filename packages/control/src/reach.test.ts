@@ -26,6 +26,8 @@ const inputs: Partial<Record<OperationName, Record<string, unknown>>> = {
   bindAuthRef: { authRef: "file:a" },
   unbindAuthRef: { authRef: "file:a" },
   getLogin: { login: "login_1" },
+  createToken: { name: "mine", scopes: ["admin"] },
+  revokeToken: { name: "canary" },
   explainPolicy: { tool: "canary__canary_tool" },
   testPolicy: { cases: [] },
   approveCall: { id: "ap_1" },

@@ -24,6 +24,7 @@ import { manualClock } from "@clarity-runtime/testkit"
 import type { ControlContext, ControlSettings } from "../src/context.ts"
 import { fakeDesk } from "./fake-desk.ts"
 import { fakeBindings, fakeLogins } from "./fake-logins.ts"
+import { fakeTokens } from "./fake-tokens.ts"
 
 export const start = Date.UTC(2026, 0, 1)
 
@@ -295,10 +296,12 @@ export function fakeContext(settings: Partial<ControlSettings> = {}) {
   const credentials = fakeSecrets()
   const clock = manualClock(start)
   const desk = fakeDesk()
+  const tokens = fakeTokens()
   const context: ControlContext = {
     policy: desk,
     bindings: fakeBindings(),
     logins: fakeLogins(),
+    tokens,
     audit: fakeAudit,
     registry,
     supervision,
@@ -318,5 +321,5 @@ export function fakeContext(settings: Partial<ControlSettings> = {}) {
     }),
     settings: { provisioning: false, buildRoot: "/nowhere", ...settings },
   }
-  return { context, registry, supervision, timeline, credentials, clock, desk }
+  return { context, registry, supervision, timeline, credentials, clock, desk, tokens }
 }

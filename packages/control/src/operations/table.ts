@@ -14,6 +14,7 @@ import { policyDesk } from "./policy.ts"
 import { registration } from "./registration.ts"
 import { removal } from "./removal.ts"
 import { readingServices } from "./services.ts"
+import { tokens } from "./tokens.ts"
 
 /** Every operator operation, once. Routes, tools, the OpenAPI document and the client's types come from here. */
 export const operations = {
@@ -25,6 +26,7 @@ export const operations = {
   ...credentials,
   ...bindings,
   ...logins,
+  ...tokens,
   ...calling,
   ...configuration,
   ...policyDesk(ownTools),

@@ -238,4 +238,18 @@ export const loginsAnswer = v.object({
   ),
 })
 export const logoutAnswer = v.object({ serviceId: text, loggedOut: v.boolean() })
+const tokenShape = v.object({
+  name: text,
+  scopes: v.array(v.picklist(["read", "call", "operate", "admin"])),
+  reach: v.optional(v.array(text)),
+  createdAt: time,
+  expiresAt: v.optional(time),
+  lastUsedAt: v.optional(time),
+})
+export const tokensAnswer = v.object({ items: v.array(tokenShape), total: whole })
+export const tokenAnswer = v.object({ token: tokenShape })
+export const tokenMadeAnswer = v.object({
+  token: tokenShape,
+  value: v.pipe(text, v.description("The token itself; shown this once.")),
+})
 export const callAnswer = v.object({ result: json })
