@@ -164,18 +164,18 @@ function fits(binding: CredentialBinding, target: CredentialTarget): boolean {
 }
 
 function refused(authRef: string, holders: readonly CredentialBinding[], target: CredentialTarget): ClarityError {
-  const { serviceId, origin } = target
+  const { serviceId, origin, name: service = serviceId } = target
   const here = holders.some((holder) => holder.serviceId === serviceId)
   const name = shownReference(authRef)
   const what = here
-    ? `is bound to another address of ${serviceId}${origin === undefined ? "" : `, not to ${origin}`}`
-    : `is bound to another service, not to ${serviceId}`
-  const command = `clarityctl auth bind ${quoted(name)} ${serviceId}`
+    ? `is bound to another address of ${service}${origin === undefined ? "" : `, not to ${origin}`}`
+    : `is bound to another service, not to ${service}`
+  const command = `clarityctl auth bind ${quoted(name)} ${service}`
   return new ClarityError(
     "upstream_unauthorized",
     `credential ${name} ${what}; an operator allows it with ${command}`,
     {
-      data: { reason: "credential_bound", hint: `if this service is meant to have it: ${command}` },
+      data: { reason: "credential_bound", hint: "a secret belongs to the service and the address that used it first" },
     },
   )
 }

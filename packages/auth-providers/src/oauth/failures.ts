@@ -41,7 +41,7 @@ export function serverError(thrown: unknown, what: string): ClarityError {
 
 export function notLoggedIn(service: string, why: string, more = ""): ClarityError {
   const command = `clarityctl auth login ${service}${more}`
-  return new ClarityError("upstream_unauthorized", `${why}; ${command}`, {
+  return new ClarityError("upstream_unauthorized", why, {
     data: { reason: "login_needed", hint: `log in: ${command}` },
   })
 }
