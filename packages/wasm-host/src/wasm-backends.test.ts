@@ -1,5 +1,6 @@
+import { readdirSync } from "node:fs"
 import { mkdtemp, readdir, rm, writeFile, copyFile } from "node:fs/promises"
-import { tmpdir } from "node:os"
+import { getPriority, tmpdir } from "node:os"
 import path from "node:path"
 import { ClarityError, type Backend, type CallContext } from "@clarity-runtime/contracts"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
@@ -300,6 +301,17 @@ describe("arguments", () => {
   })
 })
 
+/** Of every thread of this process. Linux only. */
+function priorities(): number[] {
+  return readdirSync("/proc/self/task").map((thread) => {
+    try {
+      return getPriority(Number(thread))
+    } catch {
+      return 0 // it has ended meanwhile
+    }
+  })
+}
+
 describe("a call that goes wrong", () => {
   it("is cut at the time limit, and the next one answers", async () => {
     const { call } = await opened("spinner.wasm", { callTimeoutMs: 100, workers: 1 })
@@ -333,6 +345,18 @@ describe("a call that goes wrong", () => {
     for (let n = 0; n < 20; n += 1) expect(valueOf(await callTool(good, ints, "fn__plus", { a: n, b: 1 }))).toBe(n + 1)
     stop.abort()
     expect((await Promise.all(spins)).every(({ code }) => code === "cancelled")).toBe(true)
+  })
+
+  it.runIf(process.platform === "linux")("gives way to everybody else while it runs long", async () => {
+    const { call } = await opened("spinner.wasm", { callTimeoutMs: 600_000, workers: 1 })
+    const stop = new AbortController()
+    const spinning = refusalOf(call("fn__forever", { n: 0 }, { signal: stop.signal }))
+    await expect.poll(priorities).toContain(10)
+    expect(getPriority()).toBe(0)
+    stop.abort()
+    await spinning
+    await expect.poll(priorities).not.toContain(10)
+    expect(valueOf(await call("fn__countdown", { n: 1000 }))).toBe(0)
   })
 
   it("cannot use more memory than its module declares, and leaves nothing behind", async () => {

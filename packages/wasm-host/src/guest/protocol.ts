@@ -50,7 +50,12 @@ export interface LogMessage {
   readonly log: readonly LogEntry[]
 }
 
-export type FromWorker = "ready" | AnswerMessage | LogMessage
+/** The worker is up; `ready` is its thread's id for the operating system, 0 where that is not known. */
+export interface ReadyMessage {
+  readonly ready: number
+}
+
+export type FromWorker = ReadyMessage | AnswerMessage | LogMessage
 
 /**
  * A posted call belongs to whoever changes its place in `claims` from its number to 0 first: the worker that then runs

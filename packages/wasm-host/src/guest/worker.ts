@@ -1,7 +1,15 @@
+import { readlinkSync } from "node:fs"
 import { parentPort, workerData } from "node:worker_threads"
 import { createHost } from "./host.ts"
 import { Instances } from "./instances.ts"
-import { claimCall, type AnswerMessage, type Program, type ToWorker, type WorkerStart } from "./protocol.ts"
+import {
+  claimCall,
+  type AnswerMessage,
+  type Program,
+  type ReadyMessage,
+  type ToWorker,
+  type WorkerStart,
+} from "./protocol.ts"
 import { importsOf, runCall } from "./run-call.ts"
 
 // The thread modules run in. It imports nothing but its neighbours and Node itself, so that it starts from source and
@@ -32,4 +40,13 @@ port.on("message", (message: ToWorker) => {
     port.postMessage([call, outcome, value, ms, log.length > 0 ? log : undefined] satisfies AnswerMessage)
   }
 })
-port.postMessage("ready")
+port.postMessage({ ready: threadId() } satisfies ReadyMessage)
+
+function threadId(): number {
+  if (process.platform !== "linux") return 0
+  try {
+    return Number(readlinkSync("/proc/thread-self").split("/").at(-1))
+  } catch {
+    return 0 // no /proc here
+  }
+}

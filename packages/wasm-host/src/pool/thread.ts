@@ -11,6 +11,7 @@ import {
   type WorkerStart,
 } from "../guest/protocol.ts"
 import type { PooledCall } from "./pooled-call.ts"
+import { giveWay, standUp } from "./priority.ts"
 
 /** Calls a worker may hold: the one it runs and those posted ahead, so that it need not wait for the next. */
 export const postedAhead = 16
@@ -38,6 +39,8 @@ export class Thread {
   #headSince: number | undefined
   #idleSince = performance.now()
   #ready = false
+  #systemId = 0
+  #slow = false
   #closing: Promise<unknown> | undefined
 
   constructor(powers: Powers, events: ThreadEvents) {
@@ -96,6 +99,21 @@ export class Thread {
     return sum
   }
 
+  /** It runs only when nobody else wants to. */
+  get slow(): boolean {
+    return this.#slow
+  }
+
+  /** What runs in it is nothing others should wait for. */
+  slowDown(): void {
+    if (!this.#slow && this.#ready) this.#slow = giveWay(this.#systemId)
+  }
+
+  /** As quick as any again, where the system allows that. */
+  speedUp(): void {
+    if (this.#slow && standUp(this.#systemId)) this.#slow = false
+  }
+
   get full(): boolean {
     return this.#places.length === 0
   }
@@ -140,8 +158,9 @@ export class Thread {
 
   #message(message: FromWorker, events: ThreadEvents): void {
     if (this.#closing) return
-    if (message === "ready") {
+    if ("ready" in message) {
       this.#ready = true
+      this.#systemId = message.ready
       if (this.#calls.length > 0) this.#headSince = performance.now()
       events.ready()
     } else if (isLog(message)) {

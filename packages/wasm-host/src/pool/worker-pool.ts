@@ -28,6 +28,8 @@ const sweepMs = 5
 const aheadMs = 1
 /** A call running longer than this gives up what was posted behind it. */
 const longMs = 5
+/** A call running longer than this, or known to, runs only when nobody else wants the processor. */
+const slowMs = 20
 /** An abandoned call may finish for this long before its thread is ended. */
 const graceMs = 50
 const startLimitMs = 15_000
@@ -132,11 +134,14 @@ export class WorkerPool {
     if (!program) return true
     const quick = call.expectedMs <= aheadMs
     if (!quick && this.#holdsAllBut(call)) return false
+    const slow = call.expectedMs > slowMs && call.expectedMs < Number.POSITIVE_INFINITY
     for (const thread of this.#threads) {
+      if (thread.slow && !slow) continue
       const idle = thread.head === undefined && thread.ready
       const ahead = quick && !thread.full && thread.expectedMs + call.expectedMs <= aheadMs && !this.#isLong(thread)
       if (idle || ahead) {
         thread.post(call, program)
+        if (slow) thread.slowDown()
         return true
       }
     }
@@ -158,13 +163,22 @@ export class WorkerPool {
   }
 
   #start(): Thread | undefined {
-    if (this.#closed || this.#threads.size >= this.#options.workers) return undefined
+    if (this.#closed) return undefined
+    if (this.#threads.size >= this.#options.workers) {
+      // One that has to give way for good, and has nothing to do, makes room for one that need not.
+      const spare = [...this.#threads].find(({ head, slow }) => slow && head === undefined)
+      if (!spare) return undefined
+      this.#end(spare)
+    }
     const thread: Thread = new Thread(this.#options.powers, {
       ready: () => {
         this.#dispatch()
         this.#trimLater()
       },
-      answer: (call, answer) => this.#answered(call, answer),
+      answer: (call, answer) => {
+        if (thread.slow && !thread.head) thread.speedUp()
+        this.#answered(call, answer)
+      },
       died: ({ started, taken }, outOfMemory) => {
         this.#threads.delete(thread)
         const message = outOfMemory
@@ -246,7 +260,10 @@ export class WorkerPool {
         this.#learnt(head, head.job.limitMs)
         this.#cut(thread, { kind: "timeout" })
       } else if (head.killAt !== undefined && now > head.killAt) this.#cut(thread, { kind: "timeout" })
-      else if (now - since > longMs && thread.calls.length > 1) this.#requeue(thread.takeBack())
+      else {
+        if (now - since > slowMs) thread.slowDown()
+        if (now - since > longMs && thread.calls.length > 1) this.#requeue(thread.takeBack())
+      }
     }
     const starting = [...this.#threads].some(({ ready }) => !ready)
     const late = this.#waiting.firsts().some(({ queuedAt }) => now - queuedAt > longMs)
