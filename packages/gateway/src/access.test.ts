@@ -1,6 +1,17 @@
-import { createBroadcast, type Policy, type Principal } from "@clarity-runtime/contracts"
-import { afterEach, describe, expect, it } from "vitest"
 import {
+  ClarityError,
+  createBroadcast,
+  type Backend,
+  type BackendSource,
+  type Interface,
+  type Policy,
+  type Principal,
+  type ServiceView,
+} from "@clarity-runtime/contracts"
+import { afterEach, describe, expect, it } from "vitest"
+import { fixedSource } from "./index.ts"
+import {
+  fake,
   messages,
   modern,
   modernMeta,
@@ -130,6 +141,43 @@ describe("credentials that end", () => {
     const at = await start(someone({ expiresAt: Date.now() + 50 }))
     const headers = await session(at)
     await Promise.all([await listen(at), await fetch(at.url, { headers })].map(textOf))
+  })
+})
+
+describe("a service that comes up with other tools than were known of it", () => {
+  it("is judged again before the call reaches it", async () => {
+    const inner = fixedSource([fake(notes)])
+    const [known] = inner.snapshot().services as [ServiceView]
+    const stored: Interface = { ...(known.interface as Interface), instructions: "as it was" }
+    let up = false
+    const reached: string[] = []
+    const source: BackendSource = {
+      ...inner,
+      snapshot: () => ({ generation: 1, services: [up ? known : { ...known, interface: stored, stale: true }] }),
+      async acquire(...asked) {
+        up = true
+        const lease = await inner.acquire(...asked)
+        const call: Backend["call"] = (...given) => {
+          reached.push("call")
+          return lease.backend.call(...given)
+        }
+        return { ...lease, backend: { ...lease.backend, call } }
+      },
+    }
+    const judged: (Interface | undefined)[] = []
+    const policy: Policy = {
+      ...openPolicy(),
+      refusal({ service }) {
+        judged.push(service.interface)
+        return new ClarityError("policy_denied", "not as it is now")
+      },
+    }
+    const at = await served([], { source, policy })
+    open.push(at)
+    const [answer] = await messages(await modern(at, "tools/call", { name: "notes__read" }))
+    expect(answer?.["result"]).toMatchObject({ isError: true, content: [{ text: "not as it is now" }] })
+    expect(judged).toEqual([known.interface])
+    expect(reached).toEqual([])
   })
 })
 

@@ -69,6 +69,7 @@ export async function* pipeline(core: Core, call: Call): Reply {
       for (let again = false; result === undefined; again = true) {
         lease ??= await core.source.acquire(route.service.id, context)
         reached = true
+        if (unconfirmed(route)) judgeAgain(core, route)
         try {
           const reply = lease.backend.call(route.request, context)
           // Most replies are one step: only the others need somebody to hand their steps on.
@@ -110,6 +111,20 @@ export async function* pipeline(core: Core, call: Call): Reply {
     if (!parked) permit?.settle(new Settled(outcome, durationMs, answer))
     recordCall(core, call, route, { outcome, decision, durationMs })
   }
+}
+
+/** The decision was made on what was stored of the service, or on nothing: it has come up since. */
+function unconfirmed({ service }: Route): boolean {
+  return service.stale || service.interface === undefined
+}
+
+/** What the service turned out to offer may be what a rule or a pin forbids. Throws ClarityError. */
+function judgeAgain({ source, policy }: Core, { service, admission }: Route): void {
+  const known = source.snapshot().services.find(({ id }) => id === service.id)
+  if (known === undefined || known.interface === service.interface) return
+  const { annotations: _stored, ...asked } = admission
+  const refused = policy.refusal?.({ ...asked, service: known })
+  if (refused !== undefined) throw refused
 }
 
 /** The route, or a line in the timeline that says why there is none. */

@@ -3,6 +3,7 @@ import {
   ClarityError,
   type Backend,
   type CallContext,
+  type CallOutcome,
   type Interface,
   type McpRequest,
   type Permit,
@@ -86,13 +87,13 @@ export function fake(service: FakeService): FixedService {
 export const everyone: Principal = { id: "everyone", kind: "anonymous", scopes: ["admin"] }
 
 export interface OpenPolicy extends Policy {
-  readonly settled: { kind: string }[]
+  readonly settled: CallOutcome[]
   readonly suspended: number
 }
 
 /** Lets everything through and remembers how it ended. */
 export function openPolicy(totalMs = 20_000): OpenPolicy {
-  const settled: { kind: string }[] = []
+  const settled: CallOutcome[] = []
   let suspended = 0
   return {
     settled,

@@ -139,6 +139,7 @@ export function createApprovals(clock: Clock, telemetry: Telemetry, bounds: Appr
       target,
       method,
       digest,
+      ...(input.preview === undefined ? {} : { preview: input.preview() }),
       ...(verdict.rule === undefined ? {} : { rule: verdict.rule.name }),
       askedAt: clock.now(),
     }

@@ -1,5 +1,6 @@
 import {
   ClarityError,
+  hasScope,
   namespaceOf,
   reaches,
   type Explanation,
@@ -125,7 +126,7 @@ export function policyDesk(runtimeTools: (context: ControlContext) => readonly T
         const seen = desk(context)
           .approvals()
           .filter(({ service }) => reaches(principal, service))
-        return { items: seen.map(approvalOf), total: seen.length }
+        return { items: seen.map((approval) => approvalOf(approval, principal)), total: seen.length }
       },
     }),
 
@@ -138,7 +139,9 @@ export function policyDesk(runtimeTools: (context: ControlContext) => readonly T
       scope: "operate",
       reach: "view",
       route: "approveCall",
-      run: (context, { id }, { principal }) => ({ approval: approvalOf(desk(context).decide(id, true, principal)) }),
+      run: (context, { id }, { principal }) => ({
+        approval: approvalOf(desk(context).decide(id, true, principal), principal),
+      }),
     }),
 
     denyCall: defineOperation({
@@ -149,7 +152,9 @@ export function policyDesk(runtimeTools: (context: ControlContext) => readonly T
       scope: "operate",
       reach: "view",
       route: "denyCall",
-      run: (context, { id }, { principal }) => ({ approval: approvalOf(desk(context).decide(id, false, principal)) }),
+      run: (context, { id }, { principal }) => ({
+        approval: approvalOf(desk(context).decide(id, false, principal), principal),
+      }),
     }),
 
     getDrift: defineOperation({
@@ -205,8 +210,10 @@ function shown({ rule, steps, ...rest }: Explanation) {
   return { ...rest, rule: rule ?? null, steps: [...steps] }
 }
 
-function approvalOf({ rule, askedAt, expiresAt, ...rest }: PendingApproval) {
-  return { ...rest, rule: rule ?? null, askedAt: iso(askedAt), expiresAt: iso(expiresAt) }
+/** The arguments are for those who decide, and for whoever made the call. */
+function approvalOf({ rule, preview, askedAt, expiresAt, ...rest }: PendingApproval, principal: Principal) {
+  const shown = hasScope(principal, "operate") || principal.id === rest.principal ? preview : undefined
+  return { ...rest, rule: rule ?? null, preview: shown ?? null, askedAt: iso(askedAt), expiresAt: iso(expiresAt) }
 }
 
 function judged({ record, status, face }: Known): JudgedService {

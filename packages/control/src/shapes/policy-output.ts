@@ -56,6 +56,7 @@ export const approvalShape = v.object({
   method: text,
   target: text,
   digest: text,
+  preview: v.nullable(text),
   rule: v.nullable(text),
   byClient: v.boolean(),
   askedAt: time,

@@ -26,6 +26,8 @@ export interface EdgeVariables {
   principal: Principal
   /** The parsed body of a request that has one. */
   json?: unknown
+  /** Why a handler refuses, for the record and the challenge. */
+  refused?: ClarityError
 }
 
 /** The way in, the same for every route: addressed to us, allowed, known. Disposing it tells what was refused and not told yet. */
@@ -174,7 +176,11 @@ export function createEdge(options: EdgeOptions): Edge {
         }
         await next()
         if (c.res.status === 401 || c.res.status === 403) {
-          const error = new ClarityError(c.res.status === 401 ? "unauthorized" : "forbidden", "not allowed here")
+          const error =
+            c.get("refused") ??
+            new ClarityError(c.res.status === 401 ? "unauthorized" : "forbidden", "not allowed here")
+          const wanted = challengeOf(error)
+          if (wanted !== undefined) c.header("www-authenticate", wanted)
           refused(error, c.req.raw, c.env as NodeBindings | undefined, c.get("principal"))
         }
         return undefined

@@ -1,5 +1,14 @@
 import { connect, ControlCommand } from "../../control-command.ts"
+import { oneLine } from "../../output/escape.ts"
 import { span, table } from "../../output/table.ts"
+
+/** What each waiting call would be made with: nobody should say yes to what he has not seen. */
+function previews(items: readonly { id: string; state: string; preview: string | null }[]): string {
+  return items
+    .filter(({ state, preview }) => state === "waiting" && preview !== null)
+    .map(({ id, preview }) => `\n\n${id}\n  ${oneLine(preview ?? "")}`)
+    .join("")
+}
 
 export class ApprovalsList extends ControlCommand {
   static override summary = "Calls that wait for a person's yes, newest first."
@@ -21,7 +30,7 @@ export class ApprovalsList extends ControlCommand {
               rule ?? "-",
               left(expiresAt),
             ]),
-          ),
+          ) + previews(answer.items),
     )
   }
 }
