@@ -78,7 +78,7 @@ async function takeLock(fs: FileSystem, directory: string, path: string, ownerPa
     // Two that ask at the same moment both hear "busy": each saw the other on its way, and nobody has it. So it is
     // asked for again, after unequal pauses. A holder writes its note just after it got the lock.
     const owner = await readOwner(fs, ownerPath)
-    if ((owner !== undefined && attempt >= 4) || attempt >= 30) throw inUse(directory, owner)
+    if ((owner !== undefined && attempt >= 4) || attempt >= 60) throw inUse(directory, owner)
     await setTimeout(5 + Math.random() * 25)
   }
 }
