@@ -166,7 +166,6 @@ export async function createTokens({
     },
 
     authenticator: {
-      challenge: "Bearer",
       authenticate({ headers }) {
         const presented = presentedToken(headers)
         if (presented === undefined || presented === "") return undefined

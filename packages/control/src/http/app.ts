@@ -22,9 +22,9 @@ import { followEvents, followLogs } from "./follow.ts"
 import { gatherInput } from "./input.ts"
 import { countStreams, eventStream } from "./stream.ts"
 
-/** What the edge in front has left: who calls, and the parsed body of a request that had one. */
+/** What the edge in front has left: who calls, and the parsed body of a request that had one. A refusal is left for it. */
 export interface ControlEnv {
-  Variables: { principal: Principal; json?: unknown }
+  Variables: { principal: Principal; json?: unknown; refused?: ClarityError }
 }
 
 const eventsInput = v.strictObject({
@@ -96,6 +96,7 @@ export function controlApp(context: ControlContext): Hono<ControlEnv> {
   app.notFound((c) => refusal(new ClarityError("not_found", `no route ${c.req.method} ${printable(c.req.path)}`)))
   app.onError((thrown, c) => {
     const error = asClarityError(thrown)
+    if (error.code === "forbidden" || error.code === "unauthorized") c.set("refused", error)
     if (error.code === "internal") recordFault(context, `${c.req.method} ${printable(c.req.path)}`, thrown)
     return refusal(error)
   })
