@@ -34,6 +34,12 @@ export const configurationFileSchema = v.strictObject({
       timeoutMs: v.optional(milliseconds),
       maxPayloadBytes: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1024), v.maxValue(67_108_864))),
       maxConcurrency: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1024))),
+      privateHosts: v.optional(
+        said(
+          "Hosts whose names may lead to private addresses; addresses and names of no public zone may anyway.",
+          names,
+        ),
+      ),
       authFileRoot: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(4096))),
     }),
   ),
@@ -127,6 +133,8 @@ export interface Configuration {
   readonly allowedOrigins: readonly string[]
   readonly remote: {
     readonly allowedHosts: readonly string[] | undefined
+    /** Those that are allowed by name may lie inside, too. */
+    readonly privateHosts: readonly string[]
     readonly timeoutMs: number
     readonly maxPayloadBytes: number
     readonly maxConcurrency: number
@@ -165,6 +173,7 @@ export function readConfiguration(flags: Flags, environment: Environment, cwd: s
     flags.config !== undefined,
   )
   const remote = file.remote ?? {}
+  const remoteHosts = listFrom(environment["CLARITY_REMOTE_ALLOWED_HOSTS"]) ?? remote.allowedHosts
   return {
     workspace,
     host: flags.host ?? environment["CLARITYD_HOST"] ?? file.host,
@@ -180,7 +189,8 @@ export function readConfiguration(flags: Flags, environment: Environment, cwd: s
     allowedHosts: listFrom(environment["CLARITYD_ALLOWED_HOSTS"]) ?? file.allowedHosts ?? [],
     allowedOrigins: listFrom(environment["CLARITYD_ALLOWED_ORIGINS"]) ?? file.allowedOrigins ?? [],
     remote: {
-      allowedHosts: listFrom(environment["CLARITY_REMOTE_ALLOWED_HOSTS"]) ?? remote.allowedHosts,
+      allowedHosts: remoteHosts,
+      privateHosts: [...(remote.privateHosts ?? []), ...(remoteHosts ?? [])],
       timeoutMs: fromEnvironment("CLARITY_REMOTE_DEFAULT_TIMEOUT_MS", 1, 86_400_000) ?? remote.timeoutMs ?? 20_000,
       maxPayloadBytes:
         fromEnvironment("CLARITY_REMOTE_MAX_PAYLOAD_BYTES", 1024, 67_108_864) ?? remote.maxPayloadBytes ?? 1_048_576,

@@ -96,7 +96,7 @@ export async function createDaemon(
     )
     const registry = own(await createRegistry({ store: lowdbStore({ dir: stateDir }), clock }))
     const allowed = remote.allowedHosts === undefined ? {} : { allowedHosts: [...remote.allowedHosts] }
-    const outbound = own(createOutbound(allowed))
+    const outbound = own(createOutbound({ ...allowed, privateHosts: remote.privateHosts }))
     const oauth =
       configuration.oauth === undefined ? undefined : { ...jwtOptions(configuration.oauth), outbound, clock }
     const tokens = own(await createTokens({ dir: stateDir, clock, otherAdmin: authToken !== undefined }))

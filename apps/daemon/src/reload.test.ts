@@ -22,9 +22,15 @@ describe("reloading the configuration", () => {
   it("applies what can change, and names what waits for a restart until it is as it was", () => {
     const { reloads, applied, becomes } = reloading()
     becomes(() => at({ CLARITYD_ALLOWED_HOSTS: "a.example", CLARITYD_PORT: "4711", CLARITY_REMOTE_ALLOWED_HOSTS: "b" }))
-    expect(reloads.reload()).toEqual({ changed: ["allowedHosts"], needsRestart: ["port", "remote.allowedHosts"] })
+    expect(reloads.reload()).toEqual({
+      changed: ["allowedHosts"],
+      needsRestart: ["port", "remote.allowedHosts", "remote.privateHosts"],
+    })
     expect(applied.map(({ allowedHosts }) => allowedHosts)).toEqual([["a.example"]])
-    expect(reloads.reload()).toEqual({ changed: [], needsRestart: ["port", "remote.allowedHosts"] })
+    expect(reloads.reload()).toEqual({
+      changed: [],
+      needsRestart: ["port", "remote.allowedHosts", "remote.privateHosts"],
+    })
     becomes(() => at())
     expect(reloads.reload()).toEqual({ changed: ["allowedHosts"], needsRestart: [] })
   })

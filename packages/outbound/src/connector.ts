@@ -1,6 +1,7 @@
 import { lookup as systemLookup } from "node:dns/promises"
 import { isIP, type LookupFunction } from "node:net"
 import { callbackify } from "node:util"
+import { hostAllowed } from "@clarity-runtime/contracts"
 import type { buildConnector as Connectors } from "undici"
 import { buildConnector } from "./undici-parts.ts"
 import { classify } from "./addresses.ts"
@@ -21,11 +22,29 @@ export class AddressRefused extends Error {
   }
 }
 
-/** Throws AddressRefused unless the address may be dialled. */
-export function checkAddress(host: string, address: string, reach: OutboundRequest["reach"]): void {
+/** Throws AddressRefused unless the address may be dialled. `inside`: the host may lie at a private address. */
+export function checkAddress(host: string, address: string, inside: boolean): void {
   const kind = classify(address)
-  if (kind === "metadata" || (kind === "private" && reach === "public"))
+  if (kind === "metadata" || (kind === "private" && !inside))
     throw new AddressRefused(host, address, kind === "metadata")
+}
+
+/** Names that belong to no public zone (RFC 6761, RFC 6762, RFC 8375, ICANN's `internal`), and what people use like them. */
+const insideZones = /(?:^|\.)(?:localhost|local|internal|intranet|lan|home|corp|private|home\.arpa|test)$/
+
+/**
+ * May this host lie at a private address? One that an operator typed as an address may; a name may when it can only be a
+ * name of the own network, or is named in `privateHosts`: the DNS of any other name is in somebody else's hands.
+ */
+export function mayLieInside(
+  host: string,
+  reach: OutboundRequest["reach"],
+  privateHosts: readonly string[] | undefined,
+): boolean {
+  if (reach === "public") return false
+  const name = host.toLowerCase().replace(/\.$/, "")
+  if (isIP(name) !== 0 || !name.includes(".") || insideZones.test(name)) return true
+  return privateHosts !== undefined && hostAllowed(privateHosts, `http://${name}`)
 }
 
 /**
@@ -36,10 +55,12 @@ export function checkedConnector(
   reach: OutboundRequest["reach"],
   connectMs: number,
   lookup: Lookup,
+  privateHosts: readonly string[] | undefined,
 ): Connectors.connector {
   const resolveChecked = callbackify(async (hostname: string) => {
     const addresses = (await lookup(hostname)).map(({ address, family }) => ({ address, family }))
-    for (const { address } of addresses) checkAddress(hostname, address, reach)
+    const inside = mayLieInside(hostname, reach, privateHosts)
+    for (const { address } of addresses) checkAddress(hostname, address, inside)
     const [first] = addresses
     if (!first) throw new Error(`${hostname} has no address`)
     return { addresses, first }
@@ -62,7 +83,7 @@ export function checkedConnector(
     const host = options.hostname.replace(/^\[(.*)\]$/, "$1")
     if (isIP(host) !== 0) {
       try {
-        checkAddress(host, host, reach)
+        checkAddress(host, host, reach === "any")
       } catch (thrown) {
         return callback(thrown as Error, null)
       }

@@ -10,6 +10,11 @@ import { checkHeaders, checkOrigin, checkUrl } from "./target.ts"
 export interface OutboundOptions {
   /** Hosts that may be called, as `hostAllowed` reads them; absent: every host. Holds on every hop. */
   readonly allowedHosts?: readonly string[] | undefined
+  /**
+   * Hosts, as `hostAllowed` reads them, whose names may lead to private addresses where an operator typed them. Addresses
+   * and names of no public zone (`mcp`, `mcp.internal`) may anyway.
+   */
+  readonly privateHosts?: readonly string[] | undefined
   readonly clock?: Clock
   /** Milliseconds for name, socket and TLS together; default 5,000. */
   readonly connectMs?: number
@@ -22,10 +27,16 @@ const maxHops = 5
 
 /** Makes the client; it opens nothing before its first request. Disposing it ends every exchange under way. */
 export function createOutbound(options: OutboundOptions = {}): Outbound {
-  const { allowedHosts, clock = systemClock, connectMs = 5000, lookup = dnsLookup } = options
+  const { allowedHosts, privateHosts, clock = systemClock, connectMs = 5000, lookup = dnsLookup } = options
   const watch = createIdleWatch(clock)
   const inFlight = new Slots<Exchange>()
-  const pools = createPools({ clock, connectMs, lookup, check: (url, reach) => checkOrigin(url, reach, allowedHosts) })
+  const pools = createPools({
+    clock,
+    connectMs,
+    lookup,
+    privateHosts,
+    check: (url, reach) => checkOrigin(url, reach, allowedHosts),
+  })
   let disposed = false
 
   function exchange(request: OutboundRequest): Promise<OutboundResponse> {

@@ -34,8 +34,10 @@ export function closed(sent: boolean): OutboundError {
 export function fromWire(thrown: unknown, sent: boolean, status: number | undefined): OutboundError {
   if (thrown instanceof OutboundError) return thrown
   if (thrown instanceof AddressRefused) {
-    const what = thrown.metadata ? "a cloud's metadata service" : "a private address"
-    return refused("address_refused", `the host of the service is ${what}, which may not be called`, thrown)
+    const what = thrown.metadata
+      ? "is a cloud's metadata service, which may not be called"
+      : "lies at a private address; if it is meant to, an operator names it in remote.privateHosts"
+    return refused("address_refused", `the host of the service ${what}`, thrown)
   }
   const code = thrown instanceof Error && "code" in thrown ? String(thrown.code) : ""
   if (code === "UND_ERR_INVALID_ARG")

@@ -237,18 +237,38 @@ describe("addresses", () => {
     expect(error.error.message).not.toContain(answers.at(-1))
   })
 
+  test.each([
+    ["a public name", "service.example", false],
+    ["a public name with the dot at its end", "service.example.", false],
+    ["a name that only looks inside", "internal.example", false],
+    ["a name of the own network", "mcp", true],
+    ["a name of no public zone", "mcp.corp.internal", true],
+    ["a name an operator vouches for", "mcp.vouched.example", true],
+  ])("%s, typed by an operator, may lead to a private address: %s %s", async (_name, host, may) => {
+    const { url } = await serve((_request, response) => response.end("inside"))
+    const lookup = async () => [{ address: "127.0.0.1", family: 4 }]
+    const outbound = client({ lookup, privateHosts: ["*.vouched.example"] })
+    const asked = post(new URL(`http://${host}:${url.port}/`))
+    if (may) return expect(await read(outbound, asked)).toBe("inside")
+    const { error } = await failing(outbound.request(asked))
+    expect([error.data.reason, error.message]).toEqual(["address_refused", expect.stringContaining("privateHosts")])
+  })
+
   test("the address that was checked is the one that is dialled: a name is resolved once", async () => {
     const { url } = await serve((_request, response) => response.end("here"))
     let lookups = 0
     const lookup = async () => [{ address: lookups++ === 0 ? "127.0.0.1" : "169.254.169.254", family: 4 }]
-    const outbound = client({ lookup })
+    const outbound = client({ lookup, privateHosts: ["service.example"] })
     expect(await read(outbound, post(new URL(`http://service.example:${url.port}/`)))).toBe("here")
     expect(lookups).toBe(1)
   })
 
   test("a connection made for a host an operator typed never serves a request that may only go to public ones", async () => {
     const { url } = await serve((_request, response) => response.end("ok"))
-    const outbound = client({ lookup: async () => [{ address: "127.0.0.1", family: 4 }] })
+    const outbound = client({
+      lookup: async () => [{ address: "127.0.0.1", family: 4 }],
+      privateHosts: ["*.example"],
+    })
     const named = new URL(`http://service.example:${url.port}/`)
     await read(outbound, post(named))
     expect((await failing(outbound.request(post(named, { reach: "public" })))).error.data.reason).toBe(

@@ -15,6 +15,7 @@ export interface PoolsOptions {
   readonly clock: Clock
   readonly connectMs: number
   readonly lookup: Lookup
+  readonly privateHosts: readonly string[] | undefined
   /** Throws when that origin may not be called; asked once per pool. */
   readonly check: (url: URL, reach: OutboundRequest["reach"]) => void
 }
@@ -28,7 +29,7 @@ const socketsPerOrigin = 256
 const maxPools = 1024
 const poolIdleMs = 60_000
 
-export function createPools({ clock, connectMs, lookup, check }: PoolsOptions): Pools {
+export function createPools({ clock, connectMs, lookup, privateHosts, check }: PoolsOptions): Pools {
   const pools = new Map<string, OriginPool>()
   const life = new AbortController()
   let sweeping = false
@@ -65,7 +66,7 @@ export function createPools({ clock, connectMs, lookup, check }: PoolsOptions): 
       if (pools.size >= maxPools) makeRoom()
       const pool = new Pool(url.origin, {
         connections: socketsPerOrigin,
-        connect: checkedConnector(reach, connectMs, lookup),
+        connect: checkedConnector(reach, connectMs, lookup, privateHosts),
         allowH2: false,
         pipelining: 1,
         headersTimeout: 0,

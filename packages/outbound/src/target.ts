@@ -26,7 +26,7 @@ export function checkOrigin(
   const host = url.hostname.replace(/^\[(.*)\]$/, "$1")
   if (isIP(host) === 0) return
   try {
-    checkAddress(host, host, reach)
+    checkAddress(host, host, reach === "any")
   } catch (thrown) {
     throw fromWire(thrown, false, undefined)
   }
