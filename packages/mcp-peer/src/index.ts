@@ -1,3 +1,4 @@
 export * from "./transport.ts"
 export * from "./peer.ts"
+export * from "./pace.ts"
 export { encodeHeaderValue } from "./modern-headers.ts"

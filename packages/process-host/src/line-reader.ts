@@ -2,6 +2,8 @@
 export interface LineEvents {
   /** A whole line without its `\n` or `\r\n`; `bytes` as it came. */
   line(text: string, bytes: number): void
+  /** A line has grown over the bound; the rest of it is skipped. `head` are its first 256 bytes. */
+  passed?(head: string): void
   /** A line longer than the bound is over and was not kept; `head` and `tail` are its ends, 256 bytes each. */
   overlong(head: string, tail: string, bytes: number): void
 }
@@ -12,6 +14,8 @@ export interface LineReader {
   end(): void
   /** Bytes held of a line that is not over yet; never above the bound. */
   readonly held: number
+  /** Bytes so far of an overlong line that is being skipped; 0 when none is. */
+  readonly skipped: number
 }
 
 const endBytes = 256
@@ -52,6 +56,7 @@ export function createLineReader(maxBytes: number, events: LineEvents): LineRead
       skipped = held
       tail = Buffer.from(buffer.subarray(Math.max(0, held - endBytes), held))
       release()
+      events.passed?.(head)
     }
     skipped += part.length
     tail = Buffer.concat([tail, part.subarray(Math.max(0, part.length - endBytes))])
@@ -98,6 +103,9 @@ export function createLineReader(maxBytes: number, events: LineEvents): LineRead
     },
     get held() {
       return held
+    },
+    get skipped() {
+      return skipped
     },
   }
 }

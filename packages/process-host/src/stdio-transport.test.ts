@@ -129,6 +129,15 @@ describe("what a child prints", () => {
     expect(await wire.ask("echo", { still: "here" })).toMatchObject({ result: { still: "here" } })
   })
 
+  it("that never ends is refused by the call it answers while it goes on, and costs its process in the end", async () => {
+    const script = `printf '{"jsonrpc":"2.0","id":1,"result":{"text":"'; exec tr '\\0' x </dev/zero`
+    const service = oddService("", { command: "/bin/sh", args: ["-c", script] })
+    const wire = await connect(launcher, service, testServices({ clock: hastyClock }))
+    expect(await wire.until(({ id }) => id === 1)).toMatchObject({ error: { code: 41300 } })
+    expect((await wire.closed)?.error).toMatchObject({ code: "upstream_invalid", data: { reason: "line without end" } })
+    await gone(wire.launched.child.pid)
+  })
+
   it("is handed on with its size, by which the peer bounds a call's answer", async () => {
     const wire = await connect(launcher, oddService("plain"))
     const { id } = await wire.ask("big", { bytes: 4000 })

@@ -1,3 +1,4 @@
+import type { Readable } from "node:stream"
 import {
   abortError,
   ClarityError,
@@ -7,6 +8,7 @@ import {
   type ServiceLog,
 } from "@clarity-runtime/contracts"
 import {
+  createPace,
   TransportError,
   type Receiver,
   type RpcId,
@@ -35,6 +37,8 @@ export interface StdioTransportOptions {
 
 /** Longest line a server may print. */
 export const maxLineBytes = 10 * 1024 * 1024
+/** A line so long that its process is given up: it will not end. */
+const hopelessLineBytes = 256 * 1024 * 1024
 /** Lines in a row that are no message before the process is given up. */
 export const maxGarbageLines = 100
 const shownGarbage = 200
@@ -49,6 +53,10 @@ export function createStdioTransport(options: StdioTransportOptions): Transport 
   let queue: WriteQueue | undefined
   let receiver: Receiver | undefined
   let redact = (text: string) => text
+  const life = new AbortController()
+  const pace = createPace(clock)
+  /** The request that an overlong line answers, told before the line is over. */
+  let refused: RpcId | undefined
   let garbage = 0
   let answered = false
   let over: ClarityError | undefined
@@ -57,6 +65,7 @@ export function createStdioTransport(options: StdioTransportOptions): Transport 
     if (over) return
     over = error
     startTimer.abort()
+    life.abort()
     queue?.close(error)
     if (failure) options.failed?.(error)
     receiver?.closed(failure)
@@ -71,6 +80,7 @@ export function createStdioTransport(options: StdioTransportOptions): Transport 
 
   function deliver(message: RpcMessage, bytes: number) {
     garbage = 0
+    if ("method" in message) pace.unasked()
     if (!answered && !("method" in message)) {
       answered = true
       startTimer.abort()
@@ -80,6 +90,7 @@ export function createStdioTransport(options: StdioTransportOptions): Transport 
 
   function discard(text: string) {
     garbage += 1
+    pace.unasked()
     if (text.trim() !== "") log.write("stdout", redact(text.slice(0, shownGarbage)))
     if (garbage < maxGarbageLines) return
     giveUp(
@@ -104,12 +115,17 @@ export function createStdioTransport(options: StdioTransportOptions): Transport 
       if (found === undefined) discard(text)
       else for (const message of found) if (!over) deliver(message, bytes)
     },
+    passed(head) {
+      refused = idAtAnEnd(head, "")
+      if (!over && refused !== undefined) deliver(tooLarge(service, refused), maxLineBytes)
+    },
     overlong(head, tail, bytes) {
       if (over) return
       log.write("runtime", `a line of ${bytes} bytes on stdout was dropped: the limit is ${maxLineBytes}`)
+      if (refused !== undefined) return void (refused = undefined)
       const id = idAtAnEnd(head, tail)
       if (id === undefined) return discard(head)
-      deliver(tooLarge(service, id, bytes), bytes)
+      deliver(tooLarge(service, id), bytes)
     },
   })
 
@@ -121,13 +137,34 @@ export function createStdioTransport(options: StdioTransportOptions): Transport 
       lines.push(chunk)
       // A long message on its way is a sign of life for whoever waits for it.
       if (lines.held > before) receiver?.alive?.(undefined)
+      if (lines.skipped > 0) pace.waste(chunk.length)
+      if (lines.skipped > hopelessLineBytes) giveUp(endless())
+      rest(to.stdout, pace.restMs())
     })
-    to.stderr.on("data", (chunk: Buffer) => tail.push(chunk))
+    const chatter = createPace(clock)
+    to.stderr.on("data", (chunk: Buffer) => {
+      tail.push(chunk)
+      chatter.waste(chunk.length)
+      rest(to.stderr, chatter.restMs())
+    })
     for (const stream of [to.stdout, to.stderr]) stream.on("error", () => stream.destroy())
     to.stdin.on("error", () => void limitLoss(to, tail, "closed its input"))
     to.stdout.on("end", () => void limitLoss(to, tail, "closed its output"))
     void tellOfEnd(to, tail)
     void limitStart(tail)
+  }
+
+  /** Leaves a stream unread for a while: its writer has to wait, nobody else. */
+  function rest(stream: Readable, ms: number) {
+    if (ms === 0 || over) return
+    stream.pause()
+    void clock.sleep(ms, life.signal).then(() => stream.resume())
+  }
+
+  function endless(): ClarityError {
+    const message = `service "${service}" printed a line of more than ${hopelessLineBytes} bytes on stdout`
+    const data = { service, reason: "line without end", hint: `a message may have ${maxLineBytes} bytes` }
+    return new ClarityError("upstream_invalid", message, { data })
   }
 
   async function tellOfEnd(of: Child, tail: StderrTail) {
@@ -245,10 +282,10 @@ function idAtAnEnd(head: string, tail: string): RpcId | undefined {
   return found?.[1] === undefined ? undefined : (JSON.parse(found[1]) as RpcId)
 }
 
-function tooLarge(service: string, id: RpcId, bytes: number): RpcMessage {
+function tooLarge(service: string, id: RpcId): RpcMessage {
   const error = new ClarityError(
     "result_too_large",
-    `the answer of service "${service}" has ${bytes} bytes; ${maxLineBytes} are allowed on a line`,
+    `the answer of service "${service}" is larger than the ${maxLineBytes} bytes allowed on a line`,
     { data: { service } },
   )
   return {

@@ -1,6 +1,7 @@
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { TransportError } from "@clarity-runtime/mcp-peer"
+import { systemClock } from "@clarity-runtime/contracts"
+import { createPace, TransportError } from "@clarity-runtime/mcp-peer"
 import { readEvents, type StreamMemory } from "./event-stream.ts"
 
 async function* cut(bytes: Buffer, places: readonly number[]): AsyncGenerator<Uint8Array> {
@@ -24,6 +25,9 @@ async function read(chunks: AsyncGenerator<Uint8Array>, maxChars = 1_000_000, me
   const sink = {
     name: "up",
     maxChars,
+    pace: createPace(systemClock),
+    clock: systemClock,
+    signal: new AbortController().signal,
     ...(memory ? { memory } : {}),
     alive() {},
     event: (data: string) => {

@@ -1,3 +1,5 @@
+import type { Clock } from "@clarity-runtime/contracts"
+import type { Pace } from "@clarity-runtime/mcp-peer"
 import { StringDecoder } from "node:string_decoder"
 import { createParser } from "eventsource-parser"
 import { invalid } from "./failures.ts"
@@ -16,6 +18,10 @@ export interface EventSink {
   readonly name: string
   readonly maxChars: number
   readonly memory?: StreamMemory
+  /** How quickly the stream is read when it brings what nobody asked for. */
+  readonly pace: Pace
+  readonly clock: Clock
+  readonly signal: AbortSignal
   /** A sign of life: bytes came, an event or not. */
   alive(): void
   /** One event with data. True: nothing more is wanted. */
@@ -28,16 +34,18 @@ const usableId = /^[\x21-\x7e]{1,1024}$/
 
 /** Reads server-sent events until the stream ends (false) or the sink has enough (true). Throws TransportError, OutboundError. */
 export async function readEvents(chunks: AsyncIterator<Uint8Array>, sink: EventSink): Promise<boolean> {
-  const { name, maxChars, memory } = sink
+  const { name, maxChars, memory, pace } = sink
   const decoder = new StringDecoder("utf8")
   let enough = false
   let overflow = false
+  let used = false
   const parser = createParser({
     maxBufferSize: maxChars,
     onId(id) {
       if (memory) memory.lastEventId = usableId.test(id) ? id : undefined
     },
     onEvent({ data, event }) {
+      used = true
       if (!enough && data !== "") enough = sink.event(data, event)
     },
     onRetry(ms) {
@@ -52,9 +60,13 @@ export async function readEvents(chunks: AsyncIterator<Uint8Array>, sink: EventS
       const { done, value } = await chunks.next()
       if (done) return false
       sink.alive()
+      used = false
       parser.feed(decoder.write(Buffer.from(value.buffer, value.byteOffset, value.byteLength)))
       if (overflow) throw invalid(name, `sent an event of more than ${maxChars} characters`, "event_too_large")
       if (enough) return true
+      if (!used) pace.waste(value.byteLength)
+      const restMs = pace.restMs()
+      if (restMs > 0) await sink.clock.sleep(restMs, sink.signal)
     }
   } catch (thrown) {
     await chunks.return?.()

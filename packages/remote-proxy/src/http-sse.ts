@@ -1,5 +1,6 @@
 import { ClarityError } from "@clarity-runtime/contracts"
 import {
+  createPace,
   TransportError,
   type Receiver,
   type RpcMessage,
@@ -27,6 +28,7 @@ export function httpSse({ endpoint, clock, defaults }: TransportOptions): Transp
   const life = new AbortController()
   const context = { name, clock, session: false, authorized: endpoint.authorized }
   const order = createOrder(clock, life.signal)
+  const pace = createPace(clock)
   let receiver: Receiver | undefined
   let target: URL | undefined
 
@@ -35,6 +37,9 @@ export function httpSse({ endpoint, clock, defaults }: TransportOptions): Transp
     await readEvents(chunks, {
       name,
       maxChars: Math.max(maxEventChars, defaults.maxResultBytes),
+      pace,
+      clock,
+      signal: life.signal,
       alive: () => given.alive?.(undefined),
       event(data, type) {
         if (type === "endpoint") {
@@ -43,7 +48,10 @@ export function httpSse({ endpoint, clock, defaults }: TransportOptions): Transp
           receiver = given
           onEndpoint()
         } else if (target && (type === undefined || type === "message"))
-          for (const message of messagesIn(data, name)) given.message(message, undefined, data.length)
+          for (const message of messagesIn(data, name)) {
+            if ("method" in message) pace.unasked()
+            given.message(message, undefined, data.length)
+          }
         return false
       },
     })

@@ -1,5 +1,5 @@
 import type { Clock, ServiceLog } from "@clarity-runtime/contracts"
-import type { RpcMessage, TransportFailure } from "@clarity-runtime/mcp-peer"
+import type { Pace, RpcMessage, TransportFailure } from "@clarity-runtime/mcp-peer"
 import type { OutboundResponse } from "@clarity-runtime/outbound"
 import { maxEventChars, readEvents, type StreamMemory } from "./event-stream.ts"
 import { asTransportError } from "./failures.ts"
@@ -17,6 +17,7 @@ export interface ListenOptions {
   readonly name: string
   readonly clock: Clock
   readonly log: ServiceLog
+  readonly pace: Pace
   readonly signal: AbortSignal
   /** Throws TransportError. */
   connect(lastEventId: string | undefined): Promise<OutboundResponse>
@@ -48,7 +49,7 @@ function passing({ status }: TransportFailure): boolean {
 }
 
 async function keep(first: OutboundResponse, options: ListenOptions): Promise<void> {
-  const { name, clock, log, signal } = options
+  const { name, clock, log, pace, signal } = options
   const memory: StreamMemory = { lastEventId: undefined, retryMs: undefined }
   let response: OutboundResponse | undefined = first
   for (let attempt = 1; !signal.aborted; attempt++) {
@@ -58,9 +59,15 @@ async function keep(first: OutboundResponse, options: ListenOptions): Promise<vo
         name,
         maxChars: maxEventChars,
         memory,
+        pace,
+        clock,
+        signal,
         alive: () => options.alive(),
         event(data) {
-          for (const message of messagesIn(data, name)) options.message(message, data.length)
+          for (const message of messagesIn(data, name)) {
+            pace.unasked()
+            options.message(message, data.length)
+          }
           attempt = 0
           return false
         },

@@ -1,5 +1,5 @@
 import type { Clock, ServiceLog } from "@clarity-runtime/contracts"
-import type { RpcId, RpcMessage, TransportFailure } from "@clarity-runtime/mcp-peer"
+import type { Pace, RpcId, RpcMessage, TransportFailure } from "@clarity-runtime/mcp-peer"
 import type { OutboundResponse } from "@clarity-runtime/outbound"
 import { maxEventChars, readEvents, type StreamMemory } from "./event-stream.ts"
 import { asTransportError, brokenOff } from "./failures.ts"
@@ -11,6 +11,7 @@ export interface ReplyOptions {
   readonly name: string
   readonly clock: Clock
   readonly log: ServiceLog
+  readonly pace: Pace
   /** Ended when nobody wants the reply any more. */
   readonly abort: AbortController
   readonly signal: AbortSignal
@@ -35,7 +36,7 @@ const lingerMs = 1000
  * has been sent: what becomes of a resumption says nothing about what became of the request. Never throws.
  */
 export async function readReply(first: OutboundResponse, options: ReplyOptions): Promise<void> {
-  const { name, clock, abort, signal, maxBytes, resume } = options
+  const { name, clock, pace, abort, signal, maxBytes, resume } = options
   const memory: StreamMemory = { lastEventId: undefined, retryMs: undefined }
   let chunks: AsyncIterator<Uint8Array> | undefined = first.body[Symbol.asyncIterator]()
   let failure = brokenOff(name)
@@ -46,6 +47,7 @@ export async function readReply(first: OutboundResponse, options: ReplyOptions):
     left -= data.length
     let answered = false
     for (const message of messagesIn(data, name)) {
+      if ("method" in message) pace.unasked()
       options.message(message, data.length)
       answered ||= answers(message, options.id)
     }
@@ -59,7 +61,7 @@ export async function readReply(first: OutboundResponse, options: ReplyOptions):
         chunks = (await resume(before, signal, left)).body[Symbol.asyncIterator]()
       if (!chunks) break
       const maxChars = Number.isFinite(maxBytes) ? Math.max(maxEventChars, maxBytes) : maxEventChars
-      if (await readEvents(chunks, { name, maxChars, memory, alive: options.alive, event })) {
+      if (await readEvents(chunks, { name, maxChars, memory, pace, clock, signal, alive: options.alive, event })) {
         options.ended(undefined)
         return await seeOff(chunks, options)
       }

@@ -6,7 +6,15 @@ import {
   type Clock,
   type ServiceLog,
 } from "@clarity-runtime/contracts"
-import type { Receiver, RpcId, RpcMessage, SendOptions, Transport, TransportError } from "@clarity-runtime/mcp-peer"
+import {
+  createPace,
+  type Receiver,
+  type RpcId,
+  type RpcMessage,
+  type SendOptions,
+  type Transport,
+  type TransportError,
+} from "@clarity-runtime/mcp-peer"
 import type { OutboundResponse } from "@clarity-runtime/outbound"
 import type { Endpoint } from "./endpoint.ts"
 import { maxEventChars, readEvents } from "./event-stream.ts"
@@ -54,6 +62,7 @@ export function streamableHttp({ endpoint, clock, log, defaults }: TransportOpti
   const life = new AbortController()
   const order = createOrder(clock, life.signal)
   const open = new Slots<Posted>()
+  const pace = createPace(clock)
   let receiver: Receiver | undefined
   let session: string | undefined
   let version: string | undefined
@@ -125,6 +134,7 @@ export function streamableHttp({ endpoint, clock, log, defaults }: TransportOpti
       name,
       clock,
       log,
+      pace,
       abort,
       signal,
       maxBytes,
@@ -178,9 +188,15 @@ export function streamableHttp({ endpoint, clock, log, defaults }: TransportOpti
       await readEvents(response.body[Symbol.asyncIterator](), {
         name,
         maxChars: maxEventChars,
+        pace,
+        clock,
+        signal: life.signal,
         alive: () => {},
         event(data) {
-          for (const stray of messagesIn(data, name)) receiver?.message(stray, undefined, data.length)
+          for (const stray of messagesIn(data, name)) {
+            pace.unasked()
+            receiver?.message(stray, undefined, data.length)
+          }
           return false
         },
       })
@@ -246,6 +262,7 @@ export function streamableHttp({ endpoint, clock, log, defaults }: TransportOpti
         name,
         clock,
         log,
+        pace,
         signal: both,
         connect: (lastEventId) => openStream(lastEventId, both, Infinity),
         message: (message, bytes) => receiver?.message(message, undefined, bytes),

@@ -1,0 +1,26 @@
+import { describe, expect, it } from "vitest"
+import { createPace } from "./pace.ts"
+import { handClock } from "./testing/clock.ts"
+
+describe("pace", () => {
+  it("lets 4,000 messages in at once, and then as many in a second", async () => {
+    const clock = handClock()
+    const pace = createPace(clock)
+    for (let sent = 0; sent < 4000; sent++) pace.unasked()
+    expect(pace.restMs()).toBe(0)
+    for (let sent = 0; sent < 400; sent++) pace.unasked()
+    expect(pace.restMs()).toBe(100)
+    await clock.pass(100)
+    expect(pace.restMs()).toBe(0)
+  })
+
+  it("forgets what was long ago, and saves nothing up", async () => {
+    const clock = handClock()
+    const pace = createPace(clock)
+    pace.waste(32 * 1024 * 1024)
+    await clock.pass(60_000)
+    expect(pace.restMs()).toBe(0)
+    pace.waste(64 * 1024 * 1024)
+    expect(pace.restMs()).toBe(1000)
+  })
+})
