@@ -136,6 +136,12 @@ describe("the body", () => {
     expect(response.status).toBe(400)
     expect(await response.json()).toMatchObject({ error: { code: -32700 } })
   })
+  it.each(["{'a':1,'b':2}", "{a:1,b:2}", "{:1,:2}", '{"a":1::2}'])(
+    "%s is no JSON, and nothing else is said of it",
+    async (text) => {
+      await refusedAs(text, 400, -32700)
+    },
+  )
   it.each([
     ["the same key twice", '{"jsonrpc":"2.0","id":1,"method":"ping","method":"tools/call"}'],
     [

@@ -47,7 +47,9 @@ export function checkStructure(text: Buffer, limits: StructureLimits = defaultSt
         items++
         break
       case colon:
-        if (open.at(-1)?.repeats(text, start, end)) throw refused("an object with the same key twice")
+        // No text since the last one: no key stands before it, which is the parser's to say.
+        if (start > 0 && open.at(-1)?.repeats(text, start, end)) throw refused("an object with the same key twice")
+        start = 0
         break
     }
     if (items > limits.maxItems) throw refused(`more than ${limits.maxItems} items`)
