@@ -40,6 +40,15 @@ export const configurationFileSchema = v.strictObject({
           names,
         ),
       ),
+      retryMax: v.optional(
+        said(
+          "How often a reading or idempotent call is made again after failures of the network and HTTP 5xx.",
+          count(0, 10),
+        ),
+      ),
+      retryBackoffMs: v.optional(
+        said("Milliseconds before the first repetition; doubled before each one after.", count(1, 60_000)),
+      ),
       authFileRoot: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(4096))),
     }),
   ),
@@ -138,6 +147,8 @@ export interface Configuration {
     readonly timeoutMs: number
     readonly maxPayloadBytes: number
     readonly maxConcurrency: number
+    readonly retryMax: number
+    readonly retryBackoffMs: number
     readonly authFileRoot: string
   }
   /** Programs that `exec:` references may run. */
@@ -151,6 +162,11 @@ export interface Configuration {
   readonly overload: OverloadLimits
   /** The rules file; where somebody named it, it must be there. */
   readonly policy: { readonly path: string; readonly shown: string; readonly named: boolean }
+  /** What holds where the rules file says nothing of circuits and of runs. */
+  readonly guards: {
+    readonly circuit: { readonly windowSeconds: number; readonly minCalls: number; readonly errorRate: number }
+    readonly run: { readonly calls: number; readonly tokens: number }
+  }
   readonly provisioning: boolean
   readonly auditIncludeLifecycle: boolean
   readonly audit: {
@@ -195,6 +211,8 @@ export function readConfiguration(flags: Flags, environment: Environment, cwd: s
       maxPayloadBytes:
         fromEnvironment("CLARITY_REMOTE_MAX_PAYLOAD_BYTES", 1024, 67_108_864) ?? remote.maxPayloadBytes ?? 1_048_576,
       maxConcurrency: fromEnvironment("CLARITY_REMOTE_MAX_CONCURRENCY", 1, 1024) ?? remote.maxConcurrency ?? 8,
+      retryMax: fromEnvironment("CLARITY_REMOTE_RETRY_MAX", 0, 10) ?? remote.retryMax ?? 0,
+      retryBackoffMs: fromEnvironment("CLARITY_REMOTE_RETRY_BACKOFF_MS", 1, 60_000) ?? remote.retryBackoffMs ?? 150,
       authFileRoot: resolve(
         workspace,
         environment["CLARITY_REMOTE_AUTH_FILE_ROOT"] ?? remote.authFileRoot ?? join(".clarity", "secrets"),
@@ -217,6 +235,17 @@ export function readConfiguration(flags: Flags, environment: Environment, cwd: s
     },
     memoryBudgetMb: file.processes?.memoryBudgetMb,
     policy: rulesAt(nonEmpty(flags.policy) ?? nonEmpty(environment["CLARITYD_POLICY"])),
+    guards: {
+      circuit: {
+        windowSeconds: fromEnvironment("CLARITY_TOOL_CIRCUIT_WINDOW_SECONDS", 1, 3600) ?? 60,
+        minCalls: fromEnvironment("CLARITY_TOOL_CIRCUIT_MIN_CALLS", 1, 100_000) ?? 8,
+        errorRate: shareFrom("CLARITY_TOOL_CIRCUIT_ERROR_RATE", environment["CLARITY_TOOL_CIRCUIT_ERROR_RATE"]) ?? 0.6,
+      },
+      run: {
+        calls: fromEnvironment("CLARITY_BUDGET_MAX_TOOL_CALLS_PER_RUN", 1, 1_000_000_000) ?? 64,
+        tokens: fromEnvironment("CLARITY_BUDGET_MAX_TOTAL_TOKENS_PER_RUN", 1, 1_000_000_000_000) ?? 200_000,
+      },
+    },
     provisioning: switchFrom(environment["CLARITY_ENABLE_MCP_PROVISIONING"]) ?? file.provisioning ?? false,
     auditIncludeLifecycle:
       switchFrom(environment["CLARITY_AUDIT_INCLUDE_LIFECYCLE"]) ?? file.auditIncludeLifecycle ?? true,
@@ -278,6 +307,13 @@ function numberFrom(name: string, text: string | undefined, min: number, max: nu
   const value = /^\d+$/.test(text) ? Number(text) : Number.NaN
   if (!(value >= min && value <= max))
     throw new ClarityError("config_error", `${name} must be a whole number from ${min} to ${max}`)
+  return value
+}
+
+function shareFrom(name: string, text: string | undefined): number | undefined {
+  if (text === undefined || text === "") return undefined
+  const value = /^(?:0?\.\d+|0|1(?:\.0+)?|0\.\d+)$/.test(text) ? Number(text) : Number.NaN
+  if (!(value >= 0.01 && value <= 1)) throw new ClarityError("config_error", `${name} must be a number from 0.01 to 1`)
   return value
 }
 

@@ -13,7 +13,6 @@ import {
   asClarityError,
   ClarityError,
   systemClock,
-  type Authenticator,
   type Caller,
   type Registry,
   type Supervision,
@@ -53,6 +52,8 @@ export interface Daemon extends AsyncDisposable {
   readonly supervision: Supervision
   /** Where it can be reached, once something listens. */
   listensAt(url: string): void
+  /** False while whoever is on this machine is served without a token. */
+  tokenWanted(): boolean
   /** From now on calls are turned away while this says that the process does not keep up; owned by the daemon. */
   watchesLoad(overload: Overload): void
   /** Reads the configuration anew; a wrong one is told in the log and changes nothing. */
@@ -125,7 +126,7 @@ export async function createDaemon(
     const { memoryBudgetMb } = configuration
     const budget = memoryBudgetMb === undefined ? {} : { memoryBudgetMb }
     const factories = [
-      own(remoteBackends({ outbound })),
+      own(remoteBackends({ retries: { max: remote.retryMax, backoffMs: remote.retryBackoffMs }, outbound })),
       own(
         stdioBackends({
           stateDir,
@@ -143,7 +144,14 @@ export async function createDaemon(
     const { path, shown, named } = configuration.policy
     const rules = own(await rulesFile({ path, shown, required: named, stateDir, clock, telemetry }))
     const pins = own(await openPins({ path: join(stateDir, "pins.json"), clock, telemetry }))
-    const policy = standardPolicy({ ...limitsOf(configuration), rules, pins, clock, telemetry })
+    const policy = standardPolicy({
+      ...limitsOf(configuration),
+      guards: configuration.guards,
+      rules,
+      pins,
+      clock,
+      telemetry,
+    })
     const supervision = own(createSupervisor({ registry, factories, telemetry, credentials, clock, options: budget }))
     void policy.follow(supervision, closing.signal)
     const startAfterLogin = (id: string) => {
@@ -206,7 +214,7 @@ export async function createDaemon(
           tokens.authenticator,
           ...(oauth === undefined ? [] : [jwtBearer(oauth)]),
           ...(authToken === undefined ? [] : [bearerToken({ token: authToken })]),
-          ...(oauth === undefined && authToken === undefined ? [onlyWhile(() => tokens.size === 0, loopback())] : []),
+          ...(oauth === undefined && authToken === undefined ? [loopback({ until: () => tokens.none })] : []),
         ],
         policy,
         telemetry,
@@ -257,6 +265,7 @@ export async function createDaemon(
       registry,
       supervision,
       listensAt: (url) => void (listen = url),
+      tokenWanted: () => oauth !== undefined || authToken !== undefined || tokens.size > 0,
       watchesLoad(given) {
         overload = given
         owned.push({ [Symbol.asyncDispose]: async () => given[Symbol.dispose]() })
@@ -277,11 +286,6 @@ export async function createDaemon(
     await disposeAll(owned)
     throw error
   }
-}
-
-/** An authenticator that is asked under a condition only. */
-function onlyWhile(holds: () => boolean, inner: Authenticator): Authenticator {
-  return { authenticate: (request) => (holds() ? inner.authenticate(request) : undefined) }
 }
 
 function jwtOptions({ issuer, resource, audience = resource, jwksUri, scopes }: NonNullable<Configuration["oauth"]>) {

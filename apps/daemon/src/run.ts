@@ -33,7 +33,7 @@ export async function run(configuration: Configuration, readAgain: () => Configu
     try {
       const url = urlOf(configuration.host, listening.port)
       daemon.listensAt(url)
-      announce(configuration, url)
+      announce(url, daemon.tokenWanted())
       await stopped.promise
       process.stdout.write("clarityd is stopping: answers under way are finished first.\n")
       setTimeout(() => process.exit(1), stopMs).unref()
@@ -48,8 +48,8 @@ export async function run(configuration: Configuration, readAgain: () => Configu
   }
 }
 
-function announce(configuration: Configuration, url: string): void {
-  const auth = configuration.authToken === undefined ? "this machine only (no token is set)" : "token required"
+function announce(url: string, tokenWanted: boolean): void {
+  const auth = tokenWanted ? "token required" : "this machine only (no token is set)"
   process.stdout.write(
     `clarityd listens on ${url}\n  MCP endpoint  ${url}/mcp\n  status page   ${url}/status\n  callers       ${auth}\n`,
   )

@@ -17,15 +17,9 @@ export type Outcome = Omit<CallOutcome, "durationMs">
 export function outcomeOf(result: McpResult | undefined, error?: ClarityError, reached = false): Outcome {
   if (error === undefined) return { kind: result?.["isError"] === true ? "tool_error" : "ok" }
   if (error.code === "cancelled") return { kind: "cancelled", error }
-  if (error.rpc !== undefined) return { kind: "tool_error", error }
-  const upstream = [
-    "upstream_invalid",
-    "upstream_timeout",
-    "upstream_unauthorized",
-    "outcome_unknown",
-    "unavailable",
-    "result_too_large",
-  ]
+  // What is too large was asked for by the caller; the service itself is well.
+  if (error.rpc !== undefined || error.code === "result_too_large") return { kind: "tool_error", error }
+  const upstream = ["upstream_invalid", "upstream_timeout", "outcome_unknown", "unavailable"]
   return { kind: reached && upstream.includes(error.code) ? "upstream_error" : "rejected", error }
 }
 

@@ -1,6 +1,7 @@
 import { manualClock } from "@clarity-runtime/testkit"
 import { describe, expect, it } from "vitest"
 import { bob, call, never, notes, permitOf, refusalOf, settled } from "../test/cases.ts"
+import type { GuardDefaults } from "./guards.ts"
 import { standardPolicy } from "./policy.ts"
 import { createRuleSet } from "./rule-set.ts"
 import { parseRules } from "./rules-schema.ts"
@@ -9,11 +10,38 @@ import { fixedRules, type RulesInForce, type RulesSource } from "./rules-source.
 const other = notes(undefined, { id: "svc_other", namespace: "other", metadata: { module: "other" } })
 const broken = { kind: "upstream_error", durationMs: 1 } as const
 
-function policyOf(file: object) {
+function policyOf(file: object, guards: GuardDefaults = {}) {
   const clock = manualClock()
-  const policy = standardPolicy({ rules: fixedRules({ apiVersion: "clarity.policy/v1", ...file }), clock })
+  const policy = standardPolicy({ rules: fixedRules({ apiVersion: "clarity.policy/v1", ...file }), guards, clock })
   return { clock, policy, admit: (over: Parameters<typeof call>[0] = {}) => policy.admit(call(over), never()) }
 }
+
+describe("what the daemon says of guards", () => {
+  it("bounds every run that is named, until the rules bound runs themselves", () => {
+    const { admit } = policyOf({}, { run: { calls: 2 } })
+    for (let i = 0; i < 5; i++) permitOf(admit())
+    permitOf(admit({ run: "a" }))
+    permitOf(admit({ run: "a" }))
+    expect(refusalOf(admit({ run: "a" }))).toMatchObject({ code: "policy_denied", data: { reason: "budget" } })
+    permitOf(admit({ run: "b" }))
+    permitOf(admit({ run: "a", principal: bob }))
+    const own = policyOf({ budgets: [{ per: "run", calls: 3 }] }, { run: { calls: 1 } })
+    for (let i = 0; i < 3; i++) permitOf(own.admit({ run: "a" }))
+    refusalOf(own.admit({ run: "a" }))
+  })
+
+  it("opens circuits as it says, unless the rules say otherwise", () => {
+    const fail = ({ admit }: ReturnType<typeof policyOf>, times: number) => {
+      for (let i = 0; i < times; i++) permitOf(admit()).settle(broken)
+    }
+    const early = policyOf({}, { circuit: { minCalls: 2, errorRate: 0.5 } })
+    fail(early, 2)
+    expect(refusalOf(early.admit())).toMatchObject({ data: { reason: "circuit_open" } })
+    const ruled = policyOf({ circuit: { minCalls: 4 } }, { circuit: { minCalls: 2, errorRate: 0.5 } })
+    fail(ruled, 2)
+    permitOf(ruled.admit())
+  })
+})
 
 describe("a rate", () => {
   it("is about the calls it names, in whatever spelling", () => {

@@ -11,7 +11,7 @@ import { matcherOf, type Matcher, type Matchers, type Subject } from "./matching
 import type { Books } from "./places.ts"
 import { createRates } from "./rates.ts"
 import type { RuleSet } from "./rule-set.ts"
-import type { BudgetRule, Prices, RateRule } from "./rules-schema.ts"
+import type { BudgetRule, CircuitRule, CircuitWish, Prices, RateRule } from "./rules-schema.ts"
 
 /** Rates, budgets and circuits of the rules in force, put to one call after the other. */
 export interface Guards {
@@ -33,11 +33,19 @@ interface Charge {
   readonly key: string
 }
 
-export function createGuards(clock: Clock, first: RuleSet): Guards {
+/** What holds where the rules say nothing. */
+export interface GuardDefaults {
+  readonly circuit?: CircuitWish | undefined
+  /** For every run that is named, unless the rules have budgets of runs themselves. */
+  readonly run?: { readonly calls?: number; readonly tokens?: number } | undefined
+}
+
+export function createGuards(clock: Clock, first: RuleSet, defaults: GuardDefaults = {}): Guards {
   const rates = createRates(clock)
   const budgets = createBudgets(clock)
-  const breaker = createBreaker({ clock, ...first.file.circuit })
-  let inForce = compile(first)
+  const breaker = createBreaker({ clock, ...circuitOf(first, defaults) })
+  const anyRun: BudgetRule | undefined = defaults.run && { name: "run", per: "run", ...defaults.run }
+  let inForce = compile(first, anyRun)
 
   /** What budgets charge for a call, or the first of them that is used up. */
   function charge(input: AdmissionInput, subject: Subject): Charge[] | ClarityError {
@@ -59,8 +67,8 @@ export function createGuards(clock: Clock, first: RuleSet): Guards {
 
   return {
     apply(rules) {
-      inForce = compile(rules)
-      breaker.reconfigure(rules.file.circuit)
+      inForce = compile(rules, anyRun)
+      breaker.reconfigure(circuitOf(rules, defaults))
     },
 
     admit(input, subject) {
@@ -100,10 +108,18 @@ function settleAll(budgets: Budgets, charges: readonly Charge[], spent: Spent): 
   for (const { rule, key } of charges) budgets.settle(rule, key, spent)
 }
 
-function compile({ file }: RuleSet) {
+const usualCircuit: CircuitRule = { consecutive: 5, windowSeconds: 60, minCalls: 8, errorRate: 0.6, openSeconds: 30 }
+
+function circuitOf({ file }: RuleSet, { circuit }: GuardDefaults): CircuitRule {
+  const said = Object.entries({ ...circuit, ...file.circuit }).filter(([, value]) => value !== undefined)
+  return { ...usualCircuit, ...Object.fromEntries(said) }
+}
+
+function compile({ file }: RuleSet, anyRun: BudgetRule | undefined) {
   const matched = <T extends Matchers>(rules: readonly T[]): Matched<T>[] =>
     rules.map((rule) => ({ rule, mismatch: matcherOf(rule, "closes") }))
-  return { rates: matched(file.rates), budgets: matched(file.budgets), prices: file.prices }
+  const usual = anyRun === undefined || file.budgets.some(({ per }) => per === "run") ? [] : [anyRun]
+  return { rates: matched(file.rates), budgets: matched([...file.budgets, ...usual]), prices: file.prices }
 }
 
 function keyOf({ per }: RateRule, principal: string, service: string): string {

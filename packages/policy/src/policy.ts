@@ -15,7 +15,7 @@ import {
   type Telemetry,
 } from "@clarity-runtime/contracts"
 import { createApprovals, type Grant } from "./approvals.ts"
-import { createGuards } from "./guards.ts"
+import { createGuards, type GuardDefaults } from "./guards.ts"
 import { caseOf, errorOf, explain, hidden, refusalOf, type Case, type Grounds } from "./judge.ts"
 import { boundsFrom, type PolicyLimits } from "./limits.ts"
 import { methodOf } from "./matching.ts"
@@ -46,6 +46,8 @@ export interface StandardPolicyOptions extends PolicyLimits {
   readonly rules?: RulesSource
   /** Where approved tools are remembered; default: in memory. Stays the property of whoever hands it in. */
   readonly pins?: Pins
+  /** What holds of circuits and of budgets of runs where the rules say nothing. */
+  readonly guards?: GuardDefaults
   readonly clock?: Clock
   readonly telemetry?: Telemetry
 }
@@ -58,8 +60,8 @@ export interface StandardPolicyOptions extends PolicyLimits {
  * Throws ClarityError (`config_error`) for limits out of range.
  */
 export function standardPolicy(options: StandardPolicyOptions = {}): StandardPolicy {
-  const { rules, pins, clock, telemetry, ...limits } = options
-  return create({ limits, principals: true, rules, pins, clock, telemetry })
+  const { rules, pins, guards, clock, telemetry, ...limits } = options
+  return create({ limits, principals: true, rules, pins, guards, clock, telemetry })
 }
 
 /** Everybody may call everything the services themselves offer; still bounded like `standardPolicy`. */
@@ -72,6 +74,7 @@ interface Parts {
   readonly principals: boolean
   readonly rules?: RulesSource | undefined
   readonly pins?: Pins | undefined
+  readonly guards?: GuardDefaults | undefined
   readonly clock?: Clock | undefined
   readonly telemetry?: Telemetry | undefined
 }
@@ -83,7 +86,7 @@ function create(parts: Parts): StandardPolicy {
   let grounds: Grounds = { rules: source.current.rules, pins, principals }
   const places = new Places(bounds.inFlight, clock)
   const approvals = createApprovals(clock, telemetry)
-  const guards = createGuards(clock, grounds.rules)
+  const guards = createGuards(clock, grounds.rules, parts.guards)
   const changed = createBroadcast<undefined>()
 
   source.subscribe(() => {

@@ -64,7 +64,7 @@ it("fills in every default and names what has no name", () => {
     rates: [],
     budgets: [],
     limits: [],
-    circuit: { consecutive: 5, windowSeconds: 60, minCalls: 8, errorRate: 0.6, openSeconds: 30 },
+    circuit: {},
     approvals: { expirySeconds: 600 },
     pin: [],
     prices: {},

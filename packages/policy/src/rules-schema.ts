@@ -142,13 +142,17 @@ const cap = v.strictObject({
   maxConcurrency: v.optional(said("Calls at one service at once; more wait.", count(1, 1024))),
 })
 
-const circuit = v.strictObject({
-  consecutive: v.optional(said("Failures of the service in a row that open its circuit.", count(1, 1000)), 5),
-  windowSeconds: v.optional(count(1, 3600), 60),
-  minCalls: v.optional(said("Calls in the window before the error rate counts.", count(1, 100_000)), 8),
-  errorRate: v.optional(v.pipe(v.number(), v.minValue(0.01), v.maxValue(1)), 0.6),
-  openSeconds: v.optional(said("How long it stays open the first time; longer every time after.", count(1, 3600)), 30),
-})
+/** When a service's circuit opens, and for how long. What is not said follows from the daemon's settings. */
+export const circuitEntries = {
+  consecutive: v.optional(said("Failures of the service in a row that open its circuit. Default: 5.", count(1, 1000))),
+  windowSeconds: v.optional(said("Default: 60.", count(1, 3600))),
+  minCalls: v.optional(said("Calls in the window before the error rate counts. Default: 8.", count(1, 100_000))),
+  errorRate: v.optional(said("Default: 0.6.", v.pipe(v.number(), v.minValue(0.01), v.maxValue(1)))),
+  openSeconds: v.optional(
+    said("How long it stays open the first time; longer every time after. Default: 30.", count(1, 3600)),
+  ),
+}
+const circuit = v.strictObject(circuitEntries)
 
 const file = v.strictObject({
   $schema: v.optional(v.string()),
@@ -198,7 +202,15 @@ export type RateRule = Named<Written["rates"][number]>
 /** What one run or principal may use up in all. */
 export type BudgetRule = Named<Written["budgets"][number]>
 export type CapRule = Written["limits"][number]
-export type CircuitRule = Written["circuit"]
+export interface CircuitRule {
+  readonly consecutive: number
+  readonly windowSeconds: number
+  readonly minCalls: number
+  readonly errorRate: number
+  readonly openSeconds: number
+}
+/** What a rules file, or the daemon, says of it. */
+export type CircuitWish = Written["circuit"]
 /** USD per million tokens, by model. */
 export type Prices = Written["prices"]
 
