@@ -23,16 +23,24 @@ import type { ToolBook } from "./tool-book.ts"
 import { failureOf, type TransportFailure } from "./transport.ts"
 import { broke, capabilityMissing, errorForClient, outcomeUnknown } from "./upstream-errors.ts"
 
+/** How often a call that fails below is made again where that is harmless, and after how many milliseconds the first time; doubling. */
+export interface Retries {
+  readonly max: number
+  readonly backoffMs: number
+}
+
 export interface Calling {
   readonly upstream: Upstream
   readonly parking: Parking
   readonly tools: ToolBook
   readonly clock: Clock
+  readonly retries: Retries
 }
 
 /** What has been tried already for one call; each remedy is bounded by itself. */
 interface Tries {
   unsent: number
+  retried: number
   repeated: boolean
   renewed: boolean
   refreshed: boolean
@@ -40,13 +48,15 @@ interface Tries {
 }
 
 const maxUnsent = 2
+/** A service that wants to be left alone for longer than this is. */
+const maxWaitMs = 10_000
 
 /** One call with all that may have to be done again for it. Throws ClarityError. */
 export async function* callUpstream(calling: Calling, request: McpRequest, context: CallContext): Reply {
   const { upstream, parking } = calling
   const { signal } = context
   const state = request.params["requestState"]
-  const tries: Tries = { unsent: 0, repeated: false, renewed: false, refreshed: false, reprobed: false }
+  const tries: Tries = { unsent: 0, retried: 0, repeated: false, renewed: false, refreshed: false, reprobed: false }
   if (signal.aborted) throw abortError(signal)
   if (isHandle(state)) {
     const ended = yield* resumeLegacy(state, request, context, parking)
@@ -144,14 +154,33 @@ async function remedied(
       return true
     }
   }
-  if (ended.kind === "error" || !http || !broke(ended.failure)) return false
-  if (!ended.failure.sent) {
-    if (tries.unsent >= maxUnsent) return false
-    await clock.sleep(100 * 4 ** tries.unsent++, signal)
-    return !signal.aborted
+  if (ended.kind === "error") return false
+  const { failure } = ended
+  if (http && broke(failure)) {
+    if (!failure.sent && tries.unsent < maxUnsent) {
+      await clock.sleep(100 * 4 ** tries.unsent++, signal)
+      return !signal.aborted
+    }
+    if (failure.sent && !tries.repeated && tools.repeatable(request)) return (tries.repeated = true)
   }
-  if (tries.repeated || !tools.repeatable(request)) return false
-  return (tries.repeated = true)
+  return retried(calling, failure, request, signal, tries)
+}
+
+/** Failures of the network and HTTP 5xx, as often as the operator says: what was not sent, and what does no harm twice. */
+async function retried(
+  { retries, tools, upstream, clock }: Calling,
+  failure: TransportFailure,
+  request: McpRequest,
+  signal: AbortSignal,
+  tries: Tries,
+): Promise<boolean> {
+  if (tries.retried >= retries.max) return false
+  const passing = (failure.status ?? 0) >= 500 || (upstream.binding === "http" && broke(failure))
+  if (!passing || (failure.sent && !tools.repeatable(request))) return false
+  const waitMs = Math.max(retries.backoffMs * 2 ** tries.retried++, failure.error.data.retryAfterMs ?? 0)
+  if (waitMs > maxWaitMs) return false
+  await clock.sleep(waitMs, signal)
+  return !signal.aborted
 }
 
 /** 404 says that the session is unknown, so nothing was executed; servers made from a common example say 400 and "session". */

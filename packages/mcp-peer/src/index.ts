@@ -1,4 +1,5 @@
 export * from "./transport.ts"
 export * from "./peer.ts"
+export type { Retries } from "./call.ts"
 export * from "./pace.ts"
 export { encodeHeaderValue } from "./modern-headers.ts"

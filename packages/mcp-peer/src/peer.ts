@@ -7,7 +7,7 @@ import {
   type ServiceDefinition,
   type ServiceLog,
 } from "@clarity-runtime/contracts"
-import { callUpstream } from "./call.ts"
+import { callUpstream, type Retries } from "./call.ts"
 import { connectUpstream, type Upstream } from "./connect.ts"
 import { describeUpstream, refreshTools, toldOnce } from "./describe.ts"
 import { writeLine } from "./log-levels.ts"
@@ -25,13 +25,17 @@ export interface PeerOptions {
   readonly clock: Clock
   readonly log: ServiceLog
   readonly remembered?: ProtocolVerdict
+  /** Beyond the one repetition of what a broken connection lost; absent: none. */
+  readonly retries?: Retries | undefined
 }
+
+const noRetries: Retries = { max: 0, backoffMs: 150 }
 
 const probeLimits: CallLimits = { idleMs: 30_000, totalMs: 30_000, maxResultBytes: 1024 * 1024 }
 
 /** Connects, finds out the era, does the handshake, and presents the upstream as a backend. Throws ClarityError. */
 export async function createPeer(options: PeerOptions, signal: AbortSignal): Promise<Backend> {
-  const { service, dial, clock, log, remembered } = options
+  const { service, dial, clock, log, remembered, retries = noRetries } = options
   const name = service.namespace
   let upstream: Upstream | undefined
   const theUpstream = () => {
@@ -60,7 +64,7 @@ export async function createPeer(options: PeerOptions, signal: AbortSignal): Pro
   )
   const tools = createToolBook(clock, (signal) => refreshTools(name, theUpstream(), tools, signal))
   const tell = toldOnce(log)
-  const calling = { upstream, parking, tools, clock }
+  const calling = { upstream, parking, tools, clock, retries }
   const { binding } = upstream
   if (upstream.gone) watching.gone(`${name} closed the connection`)
   let disposed: Promise<void> | undefined

@@ -9,7 +9,7 @@ import {
   type Clock,
   type ServiceDefinition,
 } from "@clarity-runtime/contracts"
-import { createPeer, failureOf, type Transport } from "@clarity-runtime/mcp-peer"
+import { createPeer, failureOf, type Retries, type Transport } from "@clarity-runtime/mcp-peer"
 import { createOutbound, type Outbound } from "@clarity-runtime/outbound"
 import { createEndpoint, type EndpointOptions } from "./endpoint.ts"
 import { httpSse } from "./http-sse.ts"
@@ -20,6 +20,8 @@ export interface RemoteOptions {
   readonly outbound?: Outbound | undefined
   /** Hosts that may be called (`CLARITY_REMOTE_ALLOWED_HOSTS`), as `hostAllowed` reads them; absent: every host. */
   readonly allowedHosts?: readonly string[] | undefined
+  /** Repetitions of reading and idempotent calls after failures of the network and HTTP 5xx; absent: none. */
+  readonly retries?: Retries | undefined
   /** For messages that are not calls: silence in milliseconds (20,000) and bytes of an answer (16 MiB). */
   readonly defaults?: Partial<Pick<CallLimits, "idleMs" | "maxResultBytes">> | undefined
 }
@@ -61,7 +63,7 @@ export function remoteBackends(options: RemoteOptions = {}): BackendFactory<"rem
 
     function connect(transport: (options: TransportOptions) => Transport): Promise<Backend> {
       const dial = () => transport({ endpoint: createEndpoint(target), clock, log, defaults })
-      return createPeer({ service, dial, clock, log, ...(remembered ? { remembered } : {}) }, signal)
+      return createPeer({ service, dial, clock, log, retries: options.retries, ...(remembered ? { remembered } : {}) }, signal)
     }
 
     if (origin.transport === "sse_http") return connect(httpSse)

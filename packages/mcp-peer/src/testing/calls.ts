@@ -13,7 +13,7 @@ import {
   type ServiceLog,
 } from "@clarity-runtime/contracts"
 import { expect } from "vitest"
-import { createPeer } from "../peer.ts"
+import { createPeer, type PeerOptions } from "../peer.ts"
 import type { Transport } from "../transport.ts"
 
 export type EraSetting = "match" | "auto" | "legacy" | "modern"
@@ -89,6 +89,7 @@ export interface LoggedLine {
 }
 
 export interface PeerFixture {
+  readonly retries?: PeerOptions["retries"]
   readonly era?: EraSetting
   readonly clock?: Clock
   readonly lines?: LoggedLine[]
@@ -96,7 +97,13 @@ export interface PeerFixture {
 
 export async function peerOver(dial: () => Transport, fixture: PeerFixture = {}): Promise<Backend> {
   const log: ServiceLog = { write: (stream, text) => void fixture.lines?.push({ stream, text }) }
-  const options = { service: serviceWith(fixture.era), dial, clock: fixture.clock ?? systemClock, log }
+  const options = {
+    service: serviceWith(fixture.era),
+    dial,
+    clock: fixture.clock ?? systemClock,
+    log,
+    retries: fixture.retries,
+  }
   return createPeer(options, AbortSignal.timeout(20_000))
 }
 
