@@ -92,8 +92,8 @@ async function fillUnder(kind: StateKind, dir: string, levels: number, finding: 
     }
   }
   truncateSync(filler)
-  await state.set(key, "room again")
-  if ((await readFresh(kind, dir)).get(key) !== "room again")
+  await state.set(key, "room-again")
+  if ((await readFresh(kind, dir)).get(key) !== "room-again")
     finding.lost.push(`${kind.name}: not there, with room again`)
   await state[Symbol.asyncDispose]()
 }
