@@ -343,6 +343,10 @@ describe("secrets", () => {
     ]
     const child = await daemon.register(manifest("child", stdioActor(scene, "actor", { env: variables })))
     await hear(Promise.resolve(child))
+    expect(child.runtime.lifecycle, "the secret is bound to the service that used it first").not.toBe("RUNNING")
+    expect(child.runtime.lastError).toContain("clarityctl auth bind file:upstream.txt")
+    await hear(daemon.client.bindAuthRef({ authRef: "file:upstream.txt", id: child.serviceId }))
+    await hear(daemon.client.startService({ id: child.serviceId }))
     const environment = JSON.parse(textOf(await callTool(daemon.url, "child__environment", {}, { headers }))) as Record<
       string,
       string
