@@ -46,13 +46,20 @@ describe("the first token", () => {
     })
     expect((await fetch(`${daemon.url}/api/status`)).status).toBe(200)
 
+    const before = await fetch(`${daemon.url}/api/events`)
     const made = await ctl(daemon, ["token", "create", "me", "--scope", "admin"])
+    // What was open without one ends.
+    await before.text()
     expect(made.stderr).toMatch(/^token:me: admin on everything, without end\. Its value is not shown again/)
     values["me"] = made.stdout.trim()
     for (const path of ["/api/status", "/status", "/api/openapi.json"])
       expect([path, (await fetch(daemon.url + path)).status]).toEqual([path, 401])
     const response = await send(daemon.url, "modern", "tools/list")
     expect([response.status, response.headers.get("www-authenticate")]).toEqual([401, "Bearer"])
+    expect(await ctl(daemon, ["list"])).toMatchObject({
+      code: 77,
+      stderr: expect.stringContaining("CLARITYD_AUTH_TOKEN"),
+    })
     for (const headers of [by("me"), { "x-clarity-token": values["me"] }] as Record<string, string>[])
       expect((await fetch(`${daemon.url}/api/status`, { headers })).status).toBe(200)
   })
@@ -267,6 +274,7 @@ describe("tokens", () => {
     expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining("last token of an administrator") })
     await daemon.stop("SIGKILL")
     daemon = await startDaemon({ workspace })
+    expect(daemon.program.stdout()).toMatch(/callers +token required/)
     expect((await fetch(`${daemon.url}/api/status`)).status).toBe(401)
     expect(textOf(await callTool(daemon.url, "notes__echo", { text: "again" }, { headers: by("ci") }))).toBe("again")
     for (const name of ["ci", "viewer", "second", "me"]) await clientOf("me").revokeToken({ name })

@@ -62,7 +62,20 @@ describe("loopback", () => {
   ])("%s is refused with what to do", (peer) => {
     const error = failure(() => loopback().authenticate({ ...request(), peer }))
     expect(error.code).toBe("forbidden")
-    expect(error.message).toMatch(/configure an auth token \(CLARITYD_AUTH_TOKEN\)/)
+    expect(error.message).toMatch(/configure an auth token \(CLARITYD_AUTH_TOKEN, or clarityctl token create\)/)
+  })
+
+  test("lets nobody in once it is over, and whom it let in before is told", () => {
+    let over = new AbortController()
+    const local = loopback({ until: () => over.signal })
+    const ask = () => local.authenticate(request({}, "127.0.0.1")) as Principal | undefined
+    const first = ask()
+    expect([first?.id, first?.ends, ask()]).toEqual(["local", over.signal, first])
+    over.abort()
+    expect([first?.ends?.aborted, ask()]).toEqual([true, undefined])
+    expect(local.authenticate(request({}, "8.8.8.8")), "the next decides").toBeUndefined()
+    over = new AbortController()
+    expect(ask()?.ends?.aborted).toBe(false)
   })
 
   test("what the caller says of itself does not count", () => {

@@ -1,5 +1,5 @@
 export { anonymous } from "./anonymous.ts"
-export { isLoopback, loopback } from "./loopback.ts"
+export { isLoopback, loopback, type LoopbackOptions } from "./loopback.ts"
 export { bearerToken, type BearerTokenOptions, type TokenEntry } from "./bearer-token.ts"
 export { createBindings, type Bindings, type BindingsOptions } from "./bindings.ts"
 export { createCredentials, type CredentialsOptions, type UpstreamTokens } from "./credentials.ts"

@@ -1,17 +1,26 @@
 import { ClarityError, type Authenticator, type Principal } from "@clarity-runtime/contracts"
 
+export interface LoopbackOptions {
+  /** Whoever is let in is let in until this aborts; while it is aborted nobody is, and the next is asked. */
+  readonly until?: () => AbortSignal
+}
+
 /**
  * Whoever connects from this machine is the principal `local` and may do everything; everybody else is refused
  * (`forbidden`), as is a request whose peer is not known. Headers such as `x-forwarded-for` are not looked at.
  */
-export function loopback(): Authenticator {
-  const principal: Principal = Object.freeze({ id: "local", kind: "user", scopes: Object.freeze(["admin"] as const) })
+export function loopback({ until }: LoopbackOptions = {}): Authenticator {
+  const local: Principal = Object.freeze({ id: "local", kind: "user", scopes: Object.freeze(["admin"] as const) })
+  let principal = local
   return {
     authenticate({ peer }) {
+      const ends = until?.()
+      if (ends?.aborted === true) return undefined
+      if (ends !== undefined && principal.ends !== ends) principal = Object.freeze({ ...local, ends })
       if (isLoopback(peer)) return principal
       throw new ClarityError(
         "forbidden",
-        "only callers on this machine are served: configure an auth token (CLARITYD_AUTH_TOKEN) for non-loopback access",
+        "only callers on this machine are served: configure an auth token (CLARITYD_AUTH_TOKEN, or clarityctl token create) for non-loopback access",
       )
     },
   }

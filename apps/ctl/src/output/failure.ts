@@ -4,10 +4,12 @@ import { oneLine } from "./escape.ts"
 /** Wrong usage, as most command lines have it. */
 const usage = 2
 
+const needsToken = "set CLARITYD_AUTH_TOKEN to a token of this daemon; it may have expired or been revoked"
+
 /** What to say about a failure, on one line; undefined when all is said. */
 export function messageOf(error: unknown): string | undefined {
   if (error instanceof ClarityError) {
-    const { hint } = error.data
+    const { hint = error.code === "unauthorized" ? needsToken : "" } = error.data
     return oneLine(typeof hint === "string" && hint !== "" ? `${error.message} (${hint})` : error.message)
   }
   if (!(error instanceof Error)) return oneLine(String(error))

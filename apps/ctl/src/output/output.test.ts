@@ -53,6 +53,7 @@ describe("a failure", () => {
   it("is one line, with its hint and the exit code of its kind", () => {
     const error = new ClarityError("unavailable", "not there\nat all", { data: { hint: "start it" } })
     expect([messageOf(error), exitCodeOf(error)]).toEqual(["not there; at all (start it)", 69])
+    expect(messageOf(new ClarityError("unauthorized", "unauthorized"))).toContain("set CLARITYD_AUTH_TOKEN")
     expect([messageOf(new Error("x\n    at y")), exitCodeOf(new Error("x"))]).toEqual(["x; at y", 70])
     expect(messageOf(Object.assign(new Error("exit"), { code: "EEXIT", oclif: { exit: 3 } }))).toBeUndefined()
     expect(exitCodeOf(Object.assign(new Error("exit"), { code: "EEXIT", oclif: { exit: 3 } }))).toBe(3)

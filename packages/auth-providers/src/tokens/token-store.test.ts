@@ -101,6 +101,16 @@ describe("tokens", () => {
     time = start
   })
 
+  it("end what was opened while there were none", async () => {
+    const store = await tokens()
+    const before = store.none
+    expect(before.aborted).toBe(false)
+    await store.create(admin)
+    expect([before.aborted, store.none.aborted]).toEqual([true, true])
+    await store.revoke("me")
+    expect([before.aborted, store.none.aborted]).toEqual([true, false])
+  })
+
   it("cannot lock everybody out: the first and the last that stays is an administrator's", async () => {
     const store = await tokens()
     for (const wish of [

@@ -31,6 +31,8 @@ export interface Tokens extends TokenStore, AsyncDisposable {
   readonly authenticator: Authenticator
   /** Tokens there are, expired ones included. */
   readonly size: number
+  /** Aborted as long as there are tokens: what was opened without one while there were none ends with the first. */
+  readonly none: AbortSignal
   /** What an operator should know of the file, oldest first. */
   readonly notices: readonly string[]
 }
@@ -100,6 +102,7 @@ export async function createTokens({
     serialize: (tokens) => ({ tokens }),
   })
   let held = new Map<string, Held>()
+  let none = new AbortController()
   hold()
 
   /** Makes what is stored what is let in. What is gone ends at once, with everything opened by it. */
@@ -107,6 +110,8 @@ export async function createTokens({
     const before = held
     held = new Map(document.value.map((stored) => [stored.digest, before.get(stored.digest) ?? heldOf(stored)]))
     for (const [digest, { ending }] of before) if (!held.has(digest)) ending.abort()
+    if (held.size > 0) none.abort()
+    else if (none.signal.aborted) none = new AbortController()
   }
 
   async function change(edit: (tokens: readonly Stored[]) => readonly Stored[]): Promise<void> {
@@ -129,6 +134,9 @@ export async function createTokens({
     notices: document.notices,
     get size() {
       return held.size
+    },
+    get none() {
+      return none.signal
     },
 
     async create(wish) {
