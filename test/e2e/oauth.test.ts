@@ -71,6 +71,11 @@ describe("a daemon that takes tokens of an authorization server", () => {
     expect([response.status, response.headers.get("retry-after")]).toEqual([503, "5"])
     expect(await response.json()).toMatchObject({ code: "unavailable", reason: "keys" })
     down = false
+    // Asked for anew a second later.
+    const headers = bearer(token(claims({ scope: "clarity:read" })))
+    await expect
+      .poll(async () => (await fetch(`${daemon.url}/api/status`, { headers })).status, { timeout: 10_000 })
+      .toBe(200)
   })
 
   it("serves who shows a good one, under the name the server gave", async () => {

@@ -201,6 +201,20 @@ describe("an issuer's keys", () => {
     }
   })
 
+  it("that cannot be had are asked for once a second, however many callers there are", async () => {
+    const at = await issuer()
+    const { answer } = at
+    at.answer = (_request, response) => void response.writeHead(503).end()
+    const clock = manualClock()
+    const ask = resourceServer(at, { clock: { ...clock, now: () => Date.now(), monotonic: () => clock.monotonic() } })
+    for (let i = 0; i < 20; i++)
+      await expect(ask(await sign(claims(at)))).rejects.toMatchObject({ code: "unavailable", data: { reason: "keys" } })
+    expect(at.seen.length, "two places for metadata").toBe(2)
+    at.answer = answer
+    await clock.advance(1001)
+    expect(await ask(await sign(claims(at)))).toMatchObject({ id: "user:alice" })
+  })
+
   it("are fetched anew for a key that is not among them, but not for every made-up one", async () => {
     const at = await issuer()
     const clock = manualClock()

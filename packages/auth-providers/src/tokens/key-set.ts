@@ -20,6 +20,8 @@ const idleMs = 5000
 /** Keys are asked for anew after this long, and for a key that is not among them as often as this. */
 const freshMs = 600_000
 const cooldownMs = 30_000
+/** While there are no keys at all; what comes in between is answered without a request. */
+const retryMs = 1000
 
 /**
  * The keys of an issuer, fetched when they are first needed, by one request however many calls wait. Throws
@@ -43,19 +45,19 @@ export function createKeySet({ issuer, jwksUri, outbound, clock = systemClock }:
   function refresh(): Promise<void> {
     fetching ??= fetchKeys().finally(() => (fetching = undefined))
     return fetching.catch((cause: unknown) => {
-      throw new ClarityError("unavailable", "the keys of the authorization server cannot be read", {
-        data: { reason: "keys", retryAfterMs: 5000 },
-        cause,
-      })
+      throw noKeys(cause)
     })
   }
 
   return async (header, token) => {
     const now = clock.monotonic()
-    if (keys === undefined) await refresh()
+    if (keys === undefined) {
+      if (fetching === undefined && triedAt !== undefined && now - triedAt < retryMs) throw noKeys()
+      await refresh()
+    }
     // Old keys are good while new ones cannot be had.
     else if (now - fetchedAt > freshMs && now - (triedAt ?? 0) > cooldownMs) await refresh().catch(() => undefined)
-    if (keys === undefined) throw new ClarityError("unavailable", "the keys of the authorization server cannot be read")
+    if (keys === undefined) throw noKeys()
     try {
       return await keys(header, token)
     } catch (thrown) {
@@ -64,6 +66,11 @@ export function createKeySet({ issuer, jwksUri, outbound, clock = systemClock }:
       return keys(header, token)
     }
   }
+}
+
+function noKeys(cause?: unknown): ClarityError {
+  const data = { reason: "keys", retryAfterMs: 5000 }
+  return new ClarityError("unavailable", "the keys of the authorization server cannot be read", { data, cause })
 }
 
 /** Where the issuer's metadata says its keys are. The metadata must be the issuer's own (RFC 8414, section 3.3). */
