@@ -54,6 +54,9 @@ export async function createBindings({ dir, clock = systemClock }: BindingsOptio
     path: join(dir, "bindings.json"),
     version: 1,
     clock,
+    // Damage must not bring back what was taken from a service.
+    twin: "same",
+    snapshots: 0,
     empty: () => [],
     parse(body) {
       const read = v.safeParse(bodySchema, body)

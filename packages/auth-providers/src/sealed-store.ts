@@ -79,7 +79,9 @@ export async function createSealedStore<T>(options: SealedStoreOptions<T>): Prom
     parse: unseal,
     serialize: seal,
     // Old tokens are of no use, and better gone.
-    snapshots: 1,
+    // Damage must not bring back what was replaced: an old refresh token counts as stolen.
+    twin: "same",
+    snapshots: 0,
     ...(options.clock === undefined ? {} : { clock: options.clock }),
   })
   return {

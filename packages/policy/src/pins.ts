@@ -63,7 +63,9 @@ export async function openPins({
     path,
     version: 1,
     clock,
-    snapshots: 3,
+    // Damage must not bring back what was approved before.
+    twin: "same",
+    snapshots: 0,
     ...(fs === undefined ? {} : { fs }),
     empty: () => ({}),
     parse({ services }) {

@@ -274,7 +274,7 @@ describe("the key", () => {
     expect(readdirSync(join(stage.dir, "key"))).toEqual(["clarityd.key"])
   })
 
-  test("a changed byte is noticed, told, and the version before is used", async () => {
+  test("a changed byte is noticed, told, and the second copy, which is the same, is used", async () => {
     const { here, sealed } = await withLogin()
     const file = join(stage.dir, "state", "logins.sealed")
     const body = JSON.parse(sealed) as { sealed: string }
@@ -282,7 +282,7 @@ describe("the key", () => {
     bytes[40] = (bytes[40] ?? 0) ^ 1
     writeFileSync(file, sealed.replace(body.sealed, bytes.toString("base64")))
     const logins = await stage.desk()
-    expect((await failure(logins.headers(here.target))).data.reason).toBe("login_needed")
+    expect(await logins.headers(here.target)).toHaveProperty("authorization")
     expect(logins.notices.join()).toMatch(/logins\.sealed does not match its checksum.*used .*\.prev instead/)
   })
 })

@@ -92,6 +92,7 @@ export async function createTokens({
     clock,
     // Damage must not bring back a token that was revoked a moment ago.
     twin: "same",
+    snapshots: 0,
     ...(fs === undefined ? {} : { fs }),
     empty: () => [],
     parse(body) {
