@@ -40,7 +40,7 @@ export class TokenCreate extends ControlCommand {
     const where = reach === undefined ? "everything" : reach.join(", ")
     const what = `token:${name}: ${answer.token.scopes.join(", ")} on ${where}, ${expiresAt === undefined ? "without end" : `until ${expiresAt}`}.`
     process.stderr.write(
-      `${oneLine(what)} Its value is not shown again; clarityctl reads it from CLARITYD_AUTH_TOKEN.\n`,
+      `${oneLine(what)} Its value is not shown again; put it into CLARITYD_AUTH_TOKEN to use it here.\n`,
     )
   }
 }
