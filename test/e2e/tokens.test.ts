@@ -1,4 +1,4 @@
-import { readFileSync, readdirSync, statSync } from "node:fs"
+import { mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs"
 import { request } from "node:http"
 import { join } from "node:path"
 import { createControlClient } from "@clarity-runtime/control/client"
@@ -174,6 +174,12 @@ describe("a token for reading one service", () => {
     expect(seen).toContain(ids["notes"])
     expect(seen).not.toContain(ids["vault"])
     expect(seen).not.toContain("vault")
+    const page = await fetch(`${daemon.url}/status`, { headers: by("viewer") })
+    expect(page.status).toBe(200)
+    const html = await page.text()
+    expect(html).toContain(ids["notes"])
+    expect(html).not.toContain("vault")
+    expect((await fetch(`${daemon.url}/status`, { headers: by("ci") })).status, "without the scope read").toBe(403)
   })
 
   it("may list on the endpoint and not call", async () => {
@@ -280,6 +286,16 @@ describe("tokens", () => {
     for (const name of ["ci", "viewer", "second", "me"]) await clientOf("me").revokeToken({ name })
     expect((await fetch(`${daemon.url}/api/status`)).status).toBe(200)
   })
+})
+
+it("AUTH-05: a daemon that cannot read its tokens does not start, rather than serve anybody", async () => {
+  const broken = temporaryDirectory()
+  const state = join(broken, ".clarity", "runtime")
+  mkdirSync(state, { recursive: true, mode: 0o700 })
+  writeFileSync(join(state, "tokens.json"), '{"version":1,"tokens":[{"name":"me"', { mode: 0o600 })
+  const program = launchDaemon({ workspace: broken })
+  expect(await program.exited).toBe(74)
+  expect(program.stderr()).toContain("tokens.json")
 })
 
 it("AUTH-06: a daemon does not start with a token from an example", async () => {

@@ -17,7 +17,7 @@ import {
   type Registry,
   type Supervision,
 } from "@clarity-runtime/contracts"
-import { controlApp, controlServices, type ControlContext } from "@clarity-runtime/control"
+import { controlApp, controlServices, viewFor, type ControlContext } from "@clarity-runtime/control"
 import {
   createGateway,
   errorResponse,
@@ -229,8 +229,7 @@ export async function createDaemon(
       "/",
       pages({
         edge: gateway.edge,
-        supervision,
-        info: context.info,
+        viewFor: (principal) => viewFor(context, principal),
         isDraining: () => closing.signal.aborted,
         logins,
         oauth,

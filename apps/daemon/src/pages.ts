@@ -1,14 +1,14 @@
-import { asClarityError, ClarityError, type LoginDesk, type Supervision } from "@clarity-runtime/contracts"
+import { asClarityError, ClarityError, hasScope, type LoginDesk, type Principal } from "@clarity-runtime/contracts"
 import { metadataUrlOf, resourceMetadata, type JwtBearerOptions } from "@clarity-runtime/auth-providers"
-import type { RuntimeInfo } from "@clarity-runtime/control"
+import type { ControlContext } from "@clarity-runtime/control"
 import { errorResponse, type Edge, type NodeBindings } from "@clarity-runtime/gateway"
 import { Hono, type Context } from "hono"
 import { renderLockedPage, renderStatusPage, statusPageHeaders } from "./status-page.ts"
 
 export interface PagesOptions {
   readonly edge: Edge
-  readonly supervision: Supervision
-  readonly info: () => RuntimeInfo
+  /** The runtime as that caller may see it. */
+  readonly viewFor: (principal: Principal) => Pick<ControlContext, "supervision" | "info">
   readonly isDraining: () => boolean
   readonly logins: Pick<LoginDesk, "callback">
   /** Whose access tokens are taken; absent: nobody's. */
@@ -24,21 +24,27 @@ const callbackHeaders = {
 }
 
 /** What a browser and a load balancer look at: the status page and the two liveness answers. */
-export function pages({ edge, supervision, info, isDraining, logins, oauth }: PagesOptions): Hono {
+export function pages({ edge, viewFor, isDraining, logins, oauth }: PagesOptions): Hono {
   const app = new Hono()
 
   async function status(c: Context): Promise<Response> {
+    let view: Pick<ControlContext, "supervision" | "info">
     try {
-      await edge.admit(c.req.raw, c.env as NodeBindings)
+      const principal = await edge.admit(c.req.raw, c.env as NodeBindings)
+      if (!hasScope(principal, "read")) {
+        const data = { reason: "insufficient_scope", scope: "read" }
+        throw new ClarityError("forbidden", `${principal.id} may not see this: it needs the scope read`, { data })
+      }
+      view = viewFor(principal)
     } catch (thrown) {
       const error = asClarityError(thrown)
-      if (error.code !== "unauthorized") return errorResponse(error)
+      if (error.code !== "unauthorized") return errorResponse(error, edge.challengeOf(error))
       return new Response(renderLockedPage(), {
         status: 401,
         headers: { ...statusPageHeaders, "www-authenticate": edge.challenge },
       })
     }
-    const { version, listen, mcpPath, startedAt, notices } = info()
+    const { version, listen, mcpPath, startedAt, notices } = view.info()
     const uptimeSeconds = Math.floor((Date.now() - startedAt) / 1000)
     return new Response(
       renderStatusPage({
@@ -46,7 +52,7 @@ export function pages({ edge, supervision, info, isDraining, logins, oauth }: Pa
         endpoint: listen + mcpPath,
         uptimeSeconds,
         notices,
-        services: supervision.statuses(),
+        services: view.supervision.statuses(),
       }),
       {
         headers: statusPageHeaders,

@@ -2,6 +2,7 @@ export type { ControlContext, ControlSettings, OperationCaller, RuntimeInfo } fr
 export { controlApp, type ControlEnv } from "./http/app.ts"
 export { controlServices, type ControlService } from "./mcp/services.ts"
 export { openApiDocument } from "./openapi.ts"
+export { viewFor } from "./reach.ts"
 export { operations, type OperationName, type Operations } from "./operations/table.ts"
 export type { Operation, ToolAnnotations, ToolBinding } from "./operation.ts"
 export { routes, streamRoutes, type Route } from "./routes.ts"

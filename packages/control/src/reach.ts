@@ -8,6 +8,7 @@ import {
   type Principal,
   type RecordedEvent,
   type ServiceRecord,
+  type ServiceStatus,
   type Timeline,
 } from "@clarity-runtime/contracts"
 import type { ControlContext } from "./context.ts"
@@ -37,6 +38,12 @@ export function viewFor(context: ControlContext, principal: Principal): ControlC
     const namespace = spaceOfId(id)
     return namespace !== undefined && reaches(principal, namespace, everyTool)
   }
+  function shownStatus(status: ServiceStatus | undefined): ServiceStatus | undefined {
+    if (status === undefined || !reaches(principal, status.namespace)) return undefined
+    const { interface: all, ...rest } = status
+    const shown = face(status.id, all)
+    return shown === undefined ? rest : { ...rest, interface: shown }
+  }
   const face = (id: string, all: Interface | undefined) =>
     all === undefined || seesAll(id) ? all : reachedOf(all, (tool) => reaches(principal, spaceOfId(id) ?? "", tool))
 
@@ -54,14 +61,8 @@ export function viewFor(context: ControlContext, principal: Principal): ControlC
       interfaceOf: (id) => face(id, registry.interfaceOf(id)),
     }),
     supervision: over(supervision, {
-      status(id) {
-        const status = supervision.status(id)
-        if (status === undefined || !reaches(principal, status.namespace)) return undefined
-        const { interface: all, ...rest } = status
-        const shown = face(id, all)
-        return shown === undefined ? rest : { ...rest, interface: shown }
-      },
-      statuses: () => supervision.statuses().filter(({ namespace }) => reaches(principal, namespace, everyTool)),
+      status: (id) => shownStatus(supervision.status(id)),
+      statuses: () => supervision.statuses().flatMap((status) => shownStatus(status) ?? []),
     }),
     ...(policy === undefined
       ? {}
