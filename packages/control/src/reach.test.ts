@@ -152,6 +152,7 @@ describe("a caller who reaches one service", () => {
     expect(await json(await ask("GET", "/api/audit"))).toMatchObject({ items: [{ message: "paper called" }] })
     expect((await ask("POST", `/api/services/${notes}/restart`)).status).toBe(200)
     expect(supervision.asked).toEqual([`restart ${notes}`])
+    expect((await ask("GET", "/api/logins/login_1")).status, "a login of another service").toBe(404)
     const refused = await ask("POST", "/api/config/reload", {})
     expect([refused.status, (await json(refused))["reason"]]).toEqual([403, "reach"])
   })

@@ -79,7 +79,15 @@ export function viewFor(context: ControlContext, principal: Principal): ControlC
       : { bindings: over(bindings, { list: () => bindings.list().filter((each) => seesAll(each.serviceId)) }) }),
     ...(logins === undefined
       ? {}
-      : { logins: over(logins, { list: () => logins.list().filter((each) => seesAll(each.serviceId)) }) }),
+      : {
+          logins: over(logins, {
+            list: () => logins.list().filter((each) => seesAll(each.serviceId)),
+            get(id) {
+              const login = logins.get(id)
+              return login !== undefined && seesAll(login.serviceId) ? login : undefined
+            },
+          }),
+        }),
   }
 
   function part(record: ServiceRecord): ServiceRecord {

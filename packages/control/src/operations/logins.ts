@@ -62,6 +62,7 @@ export const logins = {
     input: v.strictObject({ login: text(128) }),
     output: loginAnswer,
     scope: "admin",
+    reach: "view",
     route: "getLogin",
     run(context, { login }) {
       const found = kept(context).get(login)
