@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, stat, writeFile } from "node:fs/promises"
+import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Principal } from "@clarity-runtime/contracts"
@@ -7,16 +7,24 @@ import { afterEach, describe, expect, it } from "vitest"
 import { createTokens, type Tokens, type TokensOptions } from "./token-store.ts"
 
 const open: AsyncDisposable[] = []
+const directories: string[] = []
 afterEach(async () => {
   for (const thing of open.splice(0)) await thing[Symbol.asyncDispose]()
+  for (const path of directories.splice(0)) await rm(path, { recursive: true })
 })
+
+async function directory(): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), "tokens-"))
+  directories.push(path)
+  return path
+}
 
 const start = Date.parse("2026-11-21T00:00:00Z")
 let time = start
 const clock = { now: () => time }
 
 async function tokens(options: Partial<TokensOptions> = {}): Promise<Tokens> {
-  const dir = options.dir ?? (await mkdtemp(join(tmpdir(), "tokens-")))
+  const dir = options.dir ?? (await directory())
   const made = await createTokens({ clock, ...options, dir })
   open.push(made)
   return made
@@ -66,7 +74,7 @@ describe("tokens", () => {
   })
 
   it("keep hashes only, in a file of the daemon's user, across restarts", async () => {
-    const dir = await mkdtemp(join(tmpdir(), "tokens-"))
+    const dir = await directory()
     const store = await tokens({ dir })
     const { token } = await store.create(admin)
     ask(store, bearer(token))
@@ -148,7 +156,7 @@ describe("tokens", () => {
   })
 
   it("tell when they were last used, kept with the next change", async () => {
-    const dir = await mkdtemp(join(tmpdir(), "tokens-"))
+    const dir = await directory()
     const store = await tokens({ dir })
     const { token } = await store.create(admin)
     expect(store.list()[0]).not.toHaveProperty("lastUsedAt")
@@ -162,7 +170,7 @@ describe("tokens", () => {
 
 describe("a store of tokens that fails", () => {
   it("changes nothing when it cannot be written: no token is made, none is lost", async () => {
-    const dir = await mkdtemp(join(tmpdir(), "tokens-"))
+    const dir = await directory()
     const { token } = await (await tokens({ dir })).create(admin)
     const opening = faultyFileSystem(Number.POSITIVE_INFINITY)
     await tokens({ dir, fs: opening })
@@ -177,7 +185,7 @@ describe("a store of tokens that fails", () => {
   it.each(["null", "{}", '{"version":1,"tokens":[{"name":"x"}]}', ""])(
     "lets nobody in over a file of %j",
     async (text) => {
-      const dir = await mkdtemp(join(tmpdir(), "tokens-"))
+      const dir = await directory()
       await writeFile(join(dir, "tokens.json"), text)
       await expect(createTokens({ dir })).rejects.toMatchObject({ code: "storage_error" })
     },
