@@ -4,7 +4,7 @@
 import { parseArgs } from "node:util"
 import { kinds } from "../test/fixtures/faultd/catalog.ts"
 import { table } from "./bench/table.ts"
-import { allowed, measureAgain, ratioOf, runCampaign, type Absent, type Measured } from "./faults/campaign.ts"
+import { allowed, measureAgain, p99Of, ratioOf, runCampaign, type Absent, type Measured } from "./faults/campaign.ts"
 import { crashLoops } from "./faults/crash-loops.ts"
 import { openStand } from "./faults/stand.ts"
 
@@ -31,8 +31,8 @@ if (failed) process.exitCode = 1
 async function campaign(): Promise<boolean> {
   const first = stand.peakMb()
   const names = (list: string | undefined) => list?.split(",")
-  console.log("| fault | kind | its caller got | after | errors of others | their p99, x quiet |")
-  console.log("| --- | --- | --- | ---: | ---: | ---: |")
+  console.log("| fault | kind | its caller got | after | errors of others | their p99, ms | quiet, ms | x |")
+  console.log("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |")
   const absent: string[] = []
   const cells = await runCampaign(stand, { faults: names(values.only), kinds: names(values.kinds) }, (fault, row) => {
     for (const [kind, cell] of row) {
@@ -46,7 +46,7 @@ async function campaign(): Promise<boolean> {
   for (const cell of noisy) {
     const before = ratioOf(cell)
     await measureAgain(stand, cell, againPairs)
-    console.log(`${cell.fault.name} ${cell.kind}: ${before.toFixed(2)} -> ${ratioOf(cell).toFixed(2)}`)
+    console.log(`${cell.fault.name} ${cell.kind}: ${before.toFixed(2)} -> ${tellP99(cell)}`)
   }
   await stand.load.during(5000)
   const last = stand.peakMb()
@@ -54,9 +54,14 @@ async function campaign(): Promise<boolean> {
 }
 
 function lineOf(name: string, kind: string, cell: Measured | Absent): string {
-  if (typeof cell === "string") return `| ${name} | ${kind} | ${cell} | | | |`
+  if (typeof cell === "string") return `| ${name} | ${kind} | ${cell} | | | | | |`
   const { got, errors } = cell
-  return `| ${name} | ${kind} | ${got.outcome} | ${classOf(got.ms)} | ${errors} | ${ratioOf(cell).toFixed(2)} |`
+  return `| ${name} | ${kind} | ${got.outcome} | ${classOf(got.ms)} | ${errors} | ${tellP99(cell)} |`
+}
+
+function tellP99(cell: Measured): string {
+  const { disturbed, quiet } = p99Of(cell)
+  return `${disturbed.toFixed(1)} | ${quiet.toFixed(1)} | ${ratioOf(cell).toFixed(2)}`
 }
 
 function classOf(ms: number): string {

@@ -27,8 +27,8 @@ export interface Selection {
   readonly kinds?: readonly string[] | undefined
 }
 
-const quietMs = 700
-const disturbedMs = 1100
+const quietMs = 500
+const disturbedMs = 900
 /** Calls of the faulty service while the others are watched: one begins every so many milliseconds. */
 const pacedMs = 150
 /** A named answer must be there by then: the longest call, a start waited for, and the machine's own slowness. */
@@ -138,7 +138,13 @@ export async function measureAgain(stand: Stand, cell: Measured, pairs: number):
   }
 }
 
-/** p99 of the healthy services beside the fault over that without it, medians of all windows. */
-export function ratioOf({ disturbed, quiet }: Measured): number {
-  return median(disturbed.map(({ p99 }) => p99)) / median(quiet.map(({ p99 }) => p99))
+/** p99 of the healthy services beside the fault over that without it. */
+export function ratioOf(cell: Measured): number {
+  const { disturbed, quiet } = p99Of(cell)
+  return disturbed / quiet
+}
+
+/** Medians of all windows, milliseconds. */
+export function p99Of({ disturbed, quiet }: Measured): { readonly disturbed: number; readonly quiet: number } {
+  return { disturbed: median(disturbed.map(({ p99 }) => p99)), quiet: median(quiet.map(({ p99 }) => p99)) }
 }

@@ -14,9 +14,11 @@ const maxLineBytes = 64 * 1024
 const keptLines = 12
 const maxReason = 500
 
-export function createStderrTail(log: ServiceLog, redact: (text: string) => string): StderrTail {
+/** `heard` is told of each line. */
+export function createStderrTail(log: ServiceLog, redact: (text: string) => string, heard: () => void): StderrTail {
   const kept: string[] = []
   const take = (text: string) => {
+    heard()
     const line = redact(text)
     log.write("stderr", line)
     // Indented lines are stack frames and pieces of code in every language that matters here.

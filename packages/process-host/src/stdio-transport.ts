@@ -130,7 +130,8 @@ export function createStdioTransport(options: StdioTransportOptions): Transport 
   })
 
   function listen(to: Child) {
-    const tail = createStderrTail(log, redact)
+    const chatter = createPace(clock)
+    const tail = createStderrTail(log, redact, () => chatter.unasked())
     to.stdout.on("data", (chunk: Buffer) => {
       if (over) return
       const before = lines.held
@@ -141,7 +142,6 @@ export function createStdioTransport(options: StdioTransportOptions): Transport 
       if (lines.skipped > hopelessLineBytes) giveUp(endless())
       rest(to.stdout, pace.restMs())
     })
-    const chatter = createPace(clock)
     to.stderr.on("data", (chunk: Buffer) => {
       tail.push(chunk)
       chatter.waste(chunk.length)

@@ -135,6 +135,7 @@ export class WorkerPool {
     const quick = call.expectedMs <= aheadMs
     if (!quick && this.#holdsAllBut(call)) return false
     const slow = call.expectedMs > slowMs && call.expectedMs < Number.POSITIVE_INFINITY
+    if (slow && this.#placeSlow(call, program)) return true
     for (const thread of this.#threads) {
       if (thread.slow && !slow) continue
       const idle = thread.head === undefined && thread.ready
@@ -148,6 +149,14 @@ export class WorkerPool {
     if (this.#threads.size > 0) return false
     this.#start()?.post(call, program)
     return true
+  }
+
+  /** A call known to be slow can wait for a thread to start, so that those that are up stay free for others. */
+  #placeSlow(call: PooledCall, program: Program): boolean {
+    const spare = [...this.#threads].find(({ slow, head }) => slow && head === undefined)
+    const thread = spare ?? this.#start()
+    thread?.post(call, program)
+    return thread !== undefined
   }
 
   /** True when a call that may be long would take the last thread for its program. */
@@ -265,9 +274,11 @@ export class WorkerPool {
         if (now - since > longMs && thread.calls.length > 1) this.#requeue(thread.takeBack())
       }
     }
-    const starting = [...this.#threads].some(({ ready }) => !ready)
+    const threads = [...this.#threads]
     const late = this.#waiting.firsts().some(({ queuedAt }) => now - queuedAt > longMs)
-    if (late && !starting) this.#start()
+    // Whoever comes while all that is up runs long should not have to wait for a start.
+    const held = threads.every((thread) => thread.slow || this.#isLong(thread))
+    if ((late || held) && threads.every(({ ready }) => ready)) this.#start()
     this.#dispatch()
   }
 
