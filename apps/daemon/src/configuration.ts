@@ -295,9 +295,9 @@ function readFile(path: string, required: boolean): v.InferOutput<typeof configu
   try {
     value = JSON.parse(text)
   } catch (error) {
-    throw new ClarityError("config_error", `the configuration ${path} is not valid JSON: ${(error as Error).message}`, {
-      cause: error,
-    })
+    // What the parser says quotes the file, and somebody may have put a secret there.
+    const where = / \(line \d+ column \d+\)/.exec((error as Error).message)?.[0] ?? ""
+    throw new ClarityError("config_error", `the configuration ${path} is not valid JSON${where}`, { cause: error })
   }
   return validate(configurationFileSchema, value, "config_error", `the configuration ${path}`)
 }

@@ -1,7 +1,7 @@
 // An MCP server whose one tool gives its caller's nonce back: over stdio by `node nonce.ts legacy|modern`, over HTTP by
 // `serveNonce`. `delayMs` waits; `hold` waits until the caller is gone.
 import { randomUUID } from "node:crypto"
-import { createServer, type ServerResponse } from "node:http"
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
 import { createInterface } from "node:readline"
 import type { Era } from "./mcp.ts"
@@ -66,7 +66,12 @@ export interface NonceServer extends AsyncDisposable {
   cut: number
 }
 
-export async function serveNonce(era: Era, port = 0): Promise<NonceServer> {
+export interface NonceOptions {
+  /** Is told of every request; true: it has answered it itself. */
+  readonly intercept?: (request: IncomingMessage, body: string, response: ServerResponse) => boolean
+}
+
+export async function serveNonce(era: Era, { intercept = () => false }: NonceOptions = {}): Promise<NonceServer> {
   const arrived = new Set<string>()
   const held = new Set<string>()
   const sessions = new Set<string>()
@@ -99,15 +104,17 @@ export async function serveNonce(era: Era, port = 0): Promise<NonceServer> {
     const chunks: Buffer[] = []
     request.on("data", (chunk: Buffer) => chunks.push(chunk))
     request.on("end", () => {
+      const body = Buffer.concat(chunks).toString()
+      if (intercept(request, body, response)) return
       if (request.method === "DELETE") return void response.writeHead(204).end()
       if (request.method !== "POST") return void response.writeHead(405).end()
       const session = request.headers["mcp-session-id"]
-      answer(JSON.parse(Buffer.concat(chunks).toString()) as Asked, response, String(session))
+      answer(JSON.parse(body) as Asked, response, String(session))
     })
   })
   // Long enough to be used again, short enough that nobody has to wait until idle connections are gone.
   http.keepAliveTimeout = 3000
-  await new Promise<void>((resolve) => http.listen(port, "127.0.0.1", resolve))
+  await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve))
   const server: NonceServer = {
     url: `http://127.0.0.1:${(http.address() as AddressInfo).port}/mcp`,
     arrived,
