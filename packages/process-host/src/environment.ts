@@ -69,7 +69,8 @@ export async function childEnvironment(
   cookie: string,
 ): Promise<ChildEnvironment> {
   checkDeclaredNames(entries, service.namespace)
-  const variables: Record<string, string> = {}
+  // A variable may have any name, `__proto__` too.
+  const variables = Object.create(null) as Record<string, string>
   const secrets: string[] = []
   for (const name of inheritedVariables) {
     const value = own[name]
