@@ -36,7 +36,7 @@ const groups: Readonly<Record<string, string>> = {
 
 /** `id  input  expected  got  ok`, on one line. */
 export function lineOf({ id, input, expected, got, verdict }: Finding): string {
-  const cells = verdict === "ok" ? [id, input, expected, "as expected", "ok"] : [id, input, expected, got, verdict]
+  const cells = [id, input, expected, verdict === "ok" && got === expected ? "as expected" : got, verdict]
   return cells.map((cell) => plain(cell)).join("  ")
 }
 

@@ -5,10 +5,13 @@ import {
   remote,
   startDaemon,
   temporaryDirectory,
+  wasm,
   type Daemon,
   type DaemonOptions,
 } from "../../test/e2e/support/daemon.ts"
-import { alive } from "../../test/e2e/support/process.ts"
+import { ask } from "../../test/e2e/support/mcp.ts"
+import { probed, settled, type Holdings } from "../../test/e2e/support/holdings.ts"
+import { alive, inRoot } from "../../test/e2e/support/process.ts"
 import { serveRecorder, type Recorder } from "./recorder.ts"
 
 /** A daemon that stays for the whole run, with one service that counts what reaches it. */
@@ -16,8 +19,8 @@ export interface Post {
   readonly daemon: Daemon
   readonly recorder: Recorder
   readonly port: number
-  /** Resident memory in MB once it was warm; undefined where the system does not tell. */
-  readonly restingMb: number | undefined
+  /** What it held once it was warm; undefined where the system does not tell. */
+  readonly resting: Holdings | undefined
 }
 
 /** Everything the attacks are tried on. */
@@ -35,12 +38,15 @@ export interface Stand extends AsyncDisposable {
   caseOver(): Promise<string[]>
   /** What is wrong with the daemons that stayed. Quick: after every input. */
   vitals(): Promise<string[]>
-  /** Waits until the memory of the daemons that stayed is back; what is wrong where it is not. */
-  settled(): Promise<string[]>
+  /** What the daemons that stayed hold after everything, with garbage collected and some patience. */
+  memory(): Promise<readonly { readonly said: string; readonly ok: boolean }[]>
 }
 
 export const guardToken = "0f1e2d3c4b5a-CANARY-69788796a5b4"
 const allowedGrowthMb = 50
+const allowedHeapMb = 16
+const settleMs = 30_000
+const linux = process.platform === "linux"
 
 export function createStand(): Stand {
   const posts = new Map<"open" | "guarded", Promise<Post>>()
@@ -54,12 +60,20 @@ export function createStand(): Stand {
   }
   async function startPost(options: DaemonOptions): Promise<Post> {
     const recorder = await serveRecorder()
-    const daemon = await startDaemon(options)
+    const workspace = temporaryDirectory()
+    const daemon = await startDaemon({
+      ...options,
+      workspace,
+      env: { ...options.env, ...(linux ? probed(workspace) : {}) },
+    })
     pids.set(daemon, daemon.program.pid)
     await daemon.register(manifest("canary", remote(recorder.url), { era: "legacy" }))
     const headers = options.token === undefined ? {} : { authorization: `Bearer ${options.token}` }
-    for (let round = 0; round < 200; round++) await (await fetch(`${daemon.url}/api/status`, { headers })).text()
-    return { daemon, recorder, port: Number(new URL(daemon.url).port), restingMb: residentMb(daemon.program.pid) }
+    const { serviceId } = await daemon.register(manifest("warming", wasm(inRoot("test/fixtures/clarity/hog.wasm"))))
+    await warmUp(daemon, headers)
+    await daemon.client.removeService({ id: serviceId })
+    const resting = linux ? await settled(daemon, 300) : undefined
+    return { daemon, recorder, port: Number(new URL(daemon.url).port), resting }
   }
   async function vitals(): Promise<string[]> {
     const wrong: string[] = []
@@ -90,20 +104,22 @@ export function createStand(): Stand {
       return wrong
     },
     vitals,
-    async settled() {
-      const wrong: string[] = []
+    async memory() {
+      const found: { said: string; ok: boolean }[] = []
       for (const [name, one] of posts) {
-        const { daemon, restingMb } = await one
-        if (restingMb === undefined) continue
-        const limit = restingMb + allowedGrowthMb
-        // Garbage is collected when there is work, not when there is none.
-        for (let round = 0; round < 600 && (residentMb(daemon.program.pid) ?? 0) > limit; round++) {
-          for (let each = 0; each < 50; each++) await (await fetch(`${daemon.url}/healthz`)).text()
-        }
-        const now = residentMb(daemon.program.pid) ?? 0
-        if (now > limit) wrong.push(`the memory of the ${name} daemon went from ${restingMb} to ${now} MB`)
+        const { daemon, resting } = await one
+        if (resting === undefined) continue
+        const until = performance.now() + settleMs
+        let now = await settled(daemon, 300)
+        while (now.rssMb > resting.rssMb + allowedGrowthMb && performance.now() < until)
+          now = await settled(daemon, 1000)
+        const said = `the ${name} daemon: RSS ${Math.round(resting.rssMb)} MB, now ${Math.round(now.rssMb)}; heap ${Math.round(resting.heapMb)} MB, now ${Math.round(now.heapMb)}`
+        found.push({
+          said,
+          ok: now.rssMb <= resting.rssMb + allowedGrowthMb && now.heapMb <= resting.heapMb + allowedHeapMb,
+        })
       }
-      return wrong
+      return found
     },
     async [Symbol.asyncDispose]() {
       for (const thing of owned.toReversed()) await thing[Symbol.asyncDispose]()
@@ -115,6 +131,24 @@ export function createStand(): Stand {
       await cleanUp()
     },
   }
+}
+
+/** Ordinary work, until heap, connections and workers have the size that ordinary work gives them. */
+async function warmUp({ url }: Daemon, headers: Record<string, string>): Promise<void> {
+  const text = "x".repeat(100_000)
+  for (let round = 0; round < 150; round++) {
+    await (await fetch(`${url}/api/status`, { headers })).text()
+    await ask(
+      url,
+      "modern",
+      "tools/call",
+      { name: "canary__echo", arguments: round % 2 === 0 ? {} : { text } },
+      { headers },
+    )
+  }
+  const reply = { name: "warming__fn__big_reply", arguments: { n: 1_000_000 } }
+  for (let round = 0; round < 5; round++)
+    await Promise.all(Array.from({ length: 8 }, () => ask(url, "modern", "tools/call", reply, { headers })))
 }
 
 /** Is it the process it was, and does it answer within a second? */

@@ -1,4 +1,9 @@
 import type { Case } from "../finding.ts"
+import { addressCases } from "./addresses.ts"
+import { bombCases } from "./bombs.ts"
+import { childCases } from "./children.ts"
+import { envelopeCases } from "./envelopes.ts"
+import { moduleCases } from "./modules.ts"
 
 /** Every attack that is more than a request. */
-export const cases: readonly Case[] = []
+export const cases: readonly Case[] = [...envelopeCases, ...addressCases, ...bombCases, ...childCases, ...moduleCases]
