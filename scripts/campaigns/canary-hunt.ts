@@ -11,7 +11,7 @@ import { failures, oauthServers, type Intercept } from "./canary-servers.ts"
 import { createSinks, freshValue, type Canary, type SinkRow } from "./sinks.ts"
 
 export interface HuntOptions {
-  /** Every fifth command of the command line only. */
+  /** Every fifth command of the command line only, and no call that has to wait for a service that does not come. */
   readonly few?: boolean
   report?(line: string): void
 }
@@ -218,13 +218,11 @@ export async function hunt({ few = false, report = () => {} }: HuntOptions = {})
     await call(api, "wasm__fn__same", { text: plant("an argument of a call to a module", "own answers") }, headers)
     for (const name of ["failing_500", "failing_401", "failing_html", "failing_json", "failing_move"])
       await call(api, `${name}__nonce`, { nonce: plant(`an argument of a call to ${name}`, ...own(name)) }, headers)
-    for (const name of ["thief", "noisy"])
-      await call(
-        api,
-        `${name}__nonce`,
-        { nonce: plant(`an argument of a call to ${name}, which does not run`) },
-        headers,
-      )
+    const waiting = wire(daemon.url)
+    const late = (async () => {
+      for (const name of few ? [] : ["thief", "noisy"])
+        await call(waiting, `${name}__nonce`, { nonce: plant(`an argument of ${name}, which does not run`) }, headers)
+    })()
     await call(api, "plain__no_such", { nonce: plant("an argument of an unknown tool") }, headers)
     await call(api, "plain__denied", { nonce: plant("an argument of a denied tool") }, headers)
     await call(
@@ -272,6 +270,11 @@ export async function hunt({ few = false, report = () => {} }: HuntOptions = {})
     rmSync(join(workspace, ".clarity", "clarityd.json"))
     rmSync(join(workspace, ".clarity", "policy.json"))
 
+    await late
+    waiting[Symbol.dispose]()
+    for (const name of ["get_audit", "list_services", "status_summary", "list_auth_secrets"])
+      await call(api, `runtime__${name}`, {}, headers, "answers: tools of the runtime")
+
     report("everything that can be read")
     await readRoutes(daemon, ask)
     await heard("GET", "/status", "", bearer, "status page")
@@ -317,15 +320,21 @@ export async function hunt({ few = false, report = () => {} }: HuntOptions = {})
       return value
     }
 
-    async function call(over: Wire, name: string, args: object, sent: Record<string, string>): Promise<void> {
+    async function call(
+      over: Wire,
+      name: string,
+      args: object,
+      sent: Record<string, string>,
+      sink = "own answers",
+    ): Promise<void> {
       const message = { jsonrpc: "2.0", id: 1, method: "tools/call", params: { name, arguments: args, _meta: meta } }
-      const {
-        status,
-        headers: got,
-        text,
-      } = await over.send("POST", "/mcp", { ...accept, ...modern, "mcp-name": name, ...sent }, JSON.stringify(message))
-      const good = status === 200 && !text.includes('"isError":true') && !text.includes('"error":')
-      sinks.add(good ? "own answers" : "answers: failed calls", `${status} ${JSON.stringify(got)}\n${text}`)
+      const all = { ...accept, ...modern, "mcp-name": name, ...sent }
+      const answer = await over.send("POST", "/mcp", all, JSON.stringify(message))
+      const good = answer.status === 200 && !/"isError":true|"error":/.test(answer.text)
+      sinks.add(
+        good ? sink : "answers: failed calls",
+        `${answer.status} ${JSON.stringify(answer.headers)}\n${answer.text}`,
+      )
     }
   }
 
