@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { cpus, tmpdir } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
+import { guarded } from "./guarded.ts"
 import { load, median, type Measured, type Target } from "./load.ts"
 import { manyServices } from "./many-services.ts"
 import { daemon, residentMb, root, script, stopAll, type Started } from "./processes.ts"
@@ -14,6 +15,7 @@ const { values } = parseArgs({
     /** Seconds per measurement and how often each is repeated. */
     seconds: { type: "string", default: "3" },
     rounds: { type: "string", default: "5" },
+    /** `calls`, `guarded` or `many`; default: all. */
     only: { type: "string" },
     quick: { type: "boolean", default: false },
   },
@@ -32,8 +34,10 @@ try {
   console.log(
     `Node ${process.version}, ${cpus().length} cores (${cpus()[0]?.model.trim()}), ${rounds} rounds of ${seconds} s, interleaved\n`,
   )
-  if (values.only !== "many") await calls()
-  if (values.only !== "calls") await manyServices(values.quick)
+  const wanted = (part: string) => values.only === undefined || values.only === part
+  if (wanted("calls")) await calls()
+  if (wanted("guarded")) await guarded({ workspace, rounds, seconds })
+  if (wanted("many")) await manyServices(values.quick)
 } finally {
   stopAll()
   rmSync(workspace, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })

@@ -6,6 +6,7 @@ export async function addService(
   module: string,
   from: object,
   sourceFile = `bench/${module}`,
+  token?: string,
 ): Promise<void> {
   const manifest = {
     apiVersion: "clarity.runtime/v1",
@@ -15,7 +16,7 @@ export async function addService(
   }
   const response = await fetch(`${origin}/api/services/apply`, {
     method: "POST",
-    headers: { "content-type": "application/json" },
+    headers: { "content-type": "application/json", ...bearer(token) },
     body: JSON.stringify({ manifest }),
   })
   if (!response.ok) throw new Error(`${module}: ${await response.text()}`)
@@ -27,13 +28,18 @@ interface Summary {
   readonly reason?: string
 }
 
-export async function summaries(origin: string): Promise<readonly Summary[]> {
-  return ((await (await fetch(`${origin}/api/services`)).json()) as { items: readonly Summary[] }).items
+function bearer(token: string | undefined): Record<string, string> {
+  return token === undefined ? {} : { authorization: `Bearer ${token}` }
 }
 
-export async function waitUntilRunning(origin: string, modules: readonly string[]): Promise<void> {
+export async function summaries(origin: string, token?: string): Promise<readonly Summary[]> {
+  const response = await fetch(`${origin}/api/services`, { headers: bearer(token) })
+  return ((await response.json()) as { items: readonly Summary[] }).items
+}
+
+export async function waitUntilRunning(origin: string, modules: readonly string[], token?: string): Promise<void> {
   for (let tries = 0; tries < 300; tries++) {
-    const waiting = (await summaries(origin)).filter(
+    const waiting = (await summaries(origin, token)).filter(
       ({ module, lifecycle }) => modules.includes(module) && lifecycle !== "RUNNING",
     )
     if (waiting.length === 0) return
