@@ -5,7 +5,7 @@ import type { ServiceManifestInput } from "@clarity-runtime/contracts"
 import { launchDaemon, manifest, remote, startDaemon, temporaryDirectory, wasm } from "../../test/e2e/support/daemon.ts"
 import { serveNonce } from "../../test/e2e/support/nonce.ts"
 import { inRoot, inSupport } from "../../test/e2e/support/process.ts"
-import { wire, type Wire } from "../../test/e2e/support/wire.ts"
+import { wire, type Answer, type Wire } from "../../test/e2e/support/wire.ts"
 import { readCommands, readEvents, readFiles, readProcesses, readRoutes } from "./canary-reading.ts"
 import { failures, oauthServers, type Intercept } from "./canary-servers.ts"
 import { createSinks, freshValue, type Canary, type SinkRow } from "./sinks.ts"
@@ -297,7 +297,7 @@ export async function hunt({ few = false, report = () => {} }: HuntOptions = {})
       sent: Record<string, string>,
       sink = `answers: ${path.split("?")[0]}`,
     ): Promise<string> {
-      const { status, headers: got, text } = await api.send(method, path, sent, body)
+      const { status, headers: got, text } = await patiently(() => api.send(method, path, sent, body))
       sinks.add(sink, `${status} ${JSON.stringify(got)}\n${text}`)
       return text
     }
@@ -329,7 +329,7 @@ export async function hunt({ few = false, report = () => {} }: HuntOptions = {})
     ): Promise<void> {
       const message = { jsonrpc: "2.0", id: 1, method: "tools/call", params: { name, arguments: args, _meta: meta } }
       const all = { ...accept, ...modern, "mcp-name": name, ...sent }
-      const answer = await over.send("POST", "/mcp", all, JSON.stringify(message))
+      const answer = await patiently(() => over.send("POST", "/mcp", all, JSON.stringify(message)))
       const good = answer.status === 200 && !/"isError":true|"error":/.test(answer.text)
       sinks.add(
         good ? sink : "answers: failed calls",
@@ -356,5 +356,14 @@ export async function hunt({ few = false, report = () => {} }: HuntOptions = {})
       clearTimeout(late)
       sinks.add("starts that fail", `${program.stdout()}\n${program.stderr()}`)
     }
+  }
+}
+
+/** Asks again while a daemon that does not keep up turns everybody away: what it says then is no answer to this. */
+async function patiently(send: () => Promise<Answer>): Promise<Answer> {
+  for (let tries = 0; ; tries++) {
+    const answer = await send()
+    if (answer.status !== 503 || tries === 40) return answer
+    await sleep(250)
   }
 }
