@@ -44,6 +44,7 @@ export const addressCases: readonly Case[] = [
   },
   {
     id: "SSRF-02",
+    quick: true,
     async run({ stand, holds }) {
       const { daemon, recorder } = await stand.open()
       const call = (url: string) => callTool(daemon.url, "runtime__register_via_url", { url })
@@ -60,6 +61,7 @@ export const addressCases: readonly Case[] = [
   },
   {
     id: "SSRF-04",
+    quick: true,
     async run({ stand, holds }) {
       const { daemon, recorder } = await stand.open()
       for (const host of ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"]) {
@@ -143,6 +145,7 @@ export const addressCases: readonly Case[] = [
   },
   {
     id: "RED-02",
+    quick: true,
     async run({ stand, same, holds }) {
       const { daemon } = await stand.open()
       for (const status of [301, 302, 307, 308]) {

@@ -161,6 +161,7 @@ export const bombCases: readonly Case[] = [
   },
   {
     id: "BOM-02",
+    quick: true,
     async run(trial) {
       const { daemon } = await trial.stand.open()
       const plain = (asked: Asked) => body(asked, "x")
@@ -222,7 +223,6 @@ export const bombCases: readonly Case[] = [
   },
   {
     id: "STR-02",
-    slow: true,
     async run(trial) {
       const { stand, holds, same } = trial
       const workspace = stand.folder()
@@ -252,6 +252,7 @@ export const bombCases: readonly Case[] = [
   },
   {
     id: "STR-04",
+    quick: true,
     async run({ stand, holds }) {
       const { daemon } = await stand.open()
       for (const era of ["modern", "legacy"] as const) {

@@ -265,7 +265,6 @@ export const childCases: readonly Case[] = [
   },
   {
     id: "STD-09",
-    slow: true,
     async run({ same }) {
       const { figures, violations } = await lives({ cycles: 1000, kills: 5, seed: 7 })
       same("1,000 starts and stops, 5 kills: what is left, and what has grown", [], violations)

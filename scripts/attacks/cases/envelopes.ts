@@ -35,6 +35,7 @@ export const envelopeCases: readonly Case[] = [
   },
   {
     id: "RPC-20",
+    quick: true,
     async run({ stand, same, holds }) {
       const { daemon } = await stand.open()
       const ways: Record<string, [expected: string[], (asked: Asked, response: ServerResponse) => void]> = {
