@@ -38,6 +38,7 @@ export async function reloads(options: ReloadOptions): Promise<Verdict> {
     "not refused or not taken": 0,
     calls: 0,
     "failed calls": 0,
+    "turned away, overloaded": 0,
     "connections cut": 0,
     "p99 in ms": 0,
     "p99 without reloads": 0,
@@ -208,6 +209,7 @@ export async function reloads(options: ReloadOptions): Promise<Verdict> {
         name === "wasm"
           ? await each.call(id, "wasm__fn__same", { text: nonce })
           : await each.call(id, `${name}__nonce`, { nonce })
+      if (answer.status === 503 && answer.text.includes("overloaded")) return void figures["turned away, overloaded"]++
       const result = JSON.stringify(messageIn(answer)["result"] ?? {})
       if (answer.status !== 200 || !result.includes(nonce) || result.includes('"isError":true'))
         throw new Error(`${answer.status} ${answer.text.slice(0, 300)}`)
