@@ -15,10 +15,13 @@ export interface Window {
   readonly errors: number
   readonly p50: number
   readonly p99: number
+  /** The same of each service alone. */
+  readonly p99Of: Readonly<Record<string, number>>
   readonly firstError?: string
 }
 
 interface Sample {
+  readonly tool: string
   readonly at: number
   readonly done: Promise<void>
   ms: number
@@ -33,7 +36,7 @@ let began = 0
 function call(turn: number): void {
   const { tool = "", text = "" } = order.targets[turn % order.targets.length] ?? {}
   const { body, headers } = callOf({ name: tool, origin: order.origin, path: "/mcp", tool }, text)
-  const sample: Sample = { at: performance.now(), done: run(), ms: Number.NaN, error: undefined }
+  const sample: Sample = { tool, at: performance.now(), done: run(), ms: Number.NaN, error: undefined }
   async function run(): Promise<void> {
     try {
       const { statusCode, body: reply } = await pool.request({ method: "POST", path: "/mcp", headers, body })
@@ -68,6 +71,18 @@ process.on("message", (message: "begin" | "end") => {
 
 function told(inside: readonly Sample[]): Window {
   const times = inside.map(({ ms }) => ms).sort((a, b) => a - b)
+  const p99Of = Object.fromEntries(
+    order.targets.map(({ tool }) => {
+      const own = inside.filter((sample) => sample.tool === tool).map(({ ms }) => ms)
+      return [
+        tool,
+        quantile(
+          own.sort((a, b) => a - b),
+          0.99,
+        ),
+      ]
+    }),
+  )
   const failed = inside.filter(({ error }) => error !== undefined)
   const first = failed[0]?.error
   return {
@@ -75,6 +90,7 @@ function told(inside: readonly Sample[]): Window {
     errors: failed.length,
     p50: quantile(times, 0.5),
     p99: quantile(times, 0.99),
+    p99Of,
     ...(first === undefined ? {} : { firstError: first }),
   }
 }

@@ -341,7 +341,7 @@ describe("a call that goes wrong", () => {
     const spins = Array.from({ length: 6 }, () =>
       refusalOf(callTool(bad, spinner, "fn__forever", { n: 0 }, { signal: stop.signal })),
     )
-    await expect.poll(() => factory.workers).toBe(4)
+    await expect.poll(() => factory.workers).toBeGreaterThan(1)
     for (let n = 0; n < 20; n += 1) expect(valueOf(await callTool(good, ints, "fn__plus", { a: n, b: 1 }))).toBe(n + 1)
     stop.abort()
     expect((await Promise.all(spins)).every(({ code }) => code === "cancelled")).toBe(true)

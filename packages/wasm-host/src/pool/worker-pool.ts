@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os"
 import { abortError, ClarityError } from "@clarity-runtime/contracts"
 import type { Powers } from "../guest/host.ts"
 import { outcomes, type AnswerMessage, type Program } from "../guest/protocol.ts"
@@ -159,12 +160,12 @@ export class WorkerPool {
     return thread !== undefined
   }
 
-  /** True when a call that may be long would take the last thread for its program. */
+  /** True when a call that may be long would take the last thread, or the last processor, for its program. */
   #holdsAllBut(call: PooledCall): boolean {
     if (this.#options.workers < 2) return false
     let held = 0
     for (const { head } of this.#threads) if (head?.program === call.program) held += 1
-    return held >= this.#options.workers - 1
+    return held >= Math.max(1, Math.min(this.#options.workers, availableParallelism()) - 1)
   }
 
   #isLong(thread: Thread): boolean {
