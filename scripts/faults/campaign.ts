@@ -144,6 +144,22 @@ export function ratioOf(cell: Measured): number {
   return disturbed / quiet
 }
 
+/**
+ * True when the others are slower than allowed, and beyond chance: their windows, allowance taken off, are still slower
+ * than the quiet ones of the same minutes (rank sum, 1 in 50). A noisy machine makes two quiet windows differ by more than
+ * any allowance; it must neither hide a fault nor make one up.
+ */
+export function tooSlow(cell: Measured): boolean {
+  if (ratioOf(cell) <= allowed) return false
+  const slow = cell.disturbed.map(({ p99 }) => p99 / allowed)
+  const quiet = cell.quiet.map(({ p99 }) => p99)
+  let sum = 0
+  for (const one of slow) for (const other of quiet) sum += one > other ? 1 : one === other ? 0.5 : 0
+  const pairs = slow.length * quiet.length
+  const deviation = Math.sqrt((pairs * (slow.length + quiet.length + 1)) / 12)
+  return (sum - pairs / 2) / deviation > 2.05
+}
+
 /** Medians of all windows, milliseconds. */
 export function p99Of({ disturbed, quiet }: Measured): { readonly disturbed: number; readonly quiet: number } {
   return { disturbed: median(disturbed.map(({ p99 }) => p99)), quiet: median(quiet.map(({ p99 }) => p99)) }
