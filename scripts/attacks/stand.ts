@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs"
+import { setTimeout as sleep } from "node:timers/promises"
 import {
   cleanUp,
   manifest,

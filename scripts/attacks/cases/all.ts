@@ -4,7 +4,11 @@ import { bombCases } from "./bombs.ts"
 import { childCases } from "./children.ts"
 import { envelopeCases } from "./envelopes.ts"
 import { moduleCases } from "./modules.ts"
+import { recordCases } from "./records.ts"
+import { ruleCases } from "./rules.ts"
+import { secretCases } from "./secrets.ts"
 import { sessionCases } from "./sessions.ts"
+import { toolCases } from "./tools.ts"
 
 /** Every attack that is more than a request. */
 export const cases: readonly Case[] = [
@@ -14,4 +18,8 @@ export const cases: readonly Case[] = [
   ...childCases,
   ...moduleCases,
   ...sessionCases,
+  ...secretCases,
+  ...recordCases,
+  ...ruleCases,
+  ...toolCases,
 ]
