@@ -125,7 +125,7 @@ export const sessionCases: readonly Case[] = [
       for (const name of Object.keys(lists))
         same(`cacheScope of the list of ${name}`, "private", lists[name]?.["cacheScope"])
       const names = (name: string) =>
-        (lists[name]?.["tools"] as Message[])
+        ((lists[name]?.["tools"] ?? []) as Message[])
           .map((tool) => String(tool["name"]))
           .filter((tool) => tool.startsWith("canary__"))
       same("tools of the service for who reaches it", true, names("reader").length > 0)
