@@ -24,7 +24,7 @@ const { values } = parseArgs({
 })
 /** Megabytes the daemon may hold beyond what it held before the first fault. */
 const memoryAllowedMb = 384
-const againPairs = 5
+const againPairs = 3
 
 const begun = performance.now()
 const stand = await openStand(Number(values.rps))
