@@ -3,6 +3,9 @@ import { addressCases } from "./addresses.ts"
 import { bombCases } from "./bombs.ts"
 import { childCases } from "./children.ts"
 import { envelopeCases } from "./envelopes.ts"
+import { floodCases } from "./floods.ts"
+import { identityCases } from "./identities.ts"
+import { loginCases } from "./logins.ts"
 import { moduleCases } from "./modules.ts"
 import { recordCases } from "./records.ts"
 import { ruleCases } from "./rules.ts"
@@ -22,4 +25,7 @@ export const cases: readonly Case[] = [
   ...recordCases,
   ...ruleCases,
   ...toolCases,
+  ...identityCases,
+  ...loginCases,
+  ...floodCases,
 ]
