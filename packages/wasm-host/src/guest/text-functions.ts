@@ -24,11 +24,12 @@ export function textFunctions(host: Host): Record<string, HostFunction> {
     checkPieces(source, separator)
     return source.split(separator)
   }
-  const pattern = (at: number) => {
+  /** What a pattern finds in a text; nothing for one that is no pattern. V8 says only when it is used that one is too large. */
+  const search = (expression: number, at: number): RegExpExecArray | null => {
     try {
-      return new RegExp(text(at))
+      return new RegExp(text(expression)).exec(text(at))
     } catch (error) {
-      if (error instanceof SyntaxError) return undefined
+      if (error instanceof SyntaxError) return null
       throw error
     }
   }
@@ -95,9 +96,9 @@ export function textFunctions(host: Host): Record<string, HostFunction> {
         throw error
       }
     },
-    regex_match: (expression: number, at: number) => bool(pattern(expression)?.test(text(at)) ?? false),
+    regex_match: (expression: number, at: number) => bool(search(expression, at) !== null),
     regex_captures: (expression: number, at: number) => {
-      const found = pattern(expression)?.exec(text(at))
+      const found = search(expression, at)
       return found ? host.some32(lists.ofTexts([...found].map((group) => group ?? ""))) : host.none()
     },
     sha256: (at: number) => write(createHash("sha256").update(heap.block(at)).digest("hex")),
