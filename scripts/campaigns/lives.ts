@@ -1,7 +1,7 @@
 import { rmSync } from "node:fs"
 import { setTimeout as sleep } from "node:timers/promises"
 import { manifest, startDaemon, temporaryDirectory, type Daemon } from "../../test/e2e/support/daemon.ts"
-import { grown, probed, settled } from "../../test/e2e/support/holdings.ts"
+import { backTo, grown, probed, settled } from "../../test/e2e/support/holdings.ts"
 import { callTool, textOf } from "../../test/e2e/support/mcp.ts"
 import { generator } from "../../test/e2e/support/oracle.ts"
 import { alive, inSupport, processesOf } from "../../test/e2e/support/process.ts"
@@ -47,7 +47,7 @@ export async function lives(options: LifeOptions): Promise<Verdict> {
     const before = await settled(daemon, quietMs)
     const seen = processesOf(workspace).length
     await startAndStop(daemon, ids, cycles)
-    const after = await settled(daemon, quietMs)
+    const after = await backTo(before, daemon)
     for (const what of grown(before, after)) violations.add(what)
     held = {
       "open files before": before.fds,

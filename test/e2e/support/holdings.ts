@@ -52,7 +52,7 @@ async function holdingsOf(daemon: Pick<Daemon, "workspace" | "program" | "url">)
 }
 
 /** What is held when nothing has changed for `quietMs`: connections that are kept for a while are gone by then. */
-export async function settled(daemon: Daemon, quietMs = 5000, patienceMs = 40_000): Promise<Holdings> {
+export async function settled(daemon: Daemon, quietMs = 5000): Promise<Holdings> {
   const until = performance.now() + patienceMs
   let last = await holdingsOf(daemon)
   let since = performance.now()
@@ -65,11 +65,25 @@ export async function settled(daemon: Daemon, quietMs = 5000, patienceMs = 40_00
   return last
 }
 
-/** What of the things that may not grow is not what it was, in words. */
+/** What is held when everything that is kept for a while has had the time to go: no longer than it takes to be back. */
+export async function backTo(before: Holdings, daemon: Daemon): Promise<Holdings> {
+  const until = performance.now() + patienceMs
+  let now = await holdingsOf(daemon)
+  while (grown(before, now).length > 0 && performance.now() < until) {
+    await sleep(250)
+    now = await holdingsOf(daemon)
+  }
+  return now
+}
+
+const patienceMs = 40_000
+
+/** What there is more of than before, in words; of children also what there is less of. */
 export function grown(before: Holdings, after: Holdings): string[] {
-  const told = (["timers", "children"] as const).filter((key) => after[key] !== before[key])
-  const words = told.map((key) => `${key}: ${before[key]} before, ${after[key]} after`)
-  if (before.fds === after.fds) return words
+  const words: string[] = []
+  if (after.timers > before.timers) words.push(`timers: ${before.timers} before, ${after.timers} after`)
+  if (after.children !== before.children) words.push(`children: ${before.children} before, ${after.children} after`)
+  if (after.fds <= before.fds) return words
   const kinds = new Set([...Object.keys(before.open), ...Object.keys(after.open)])
   const other = [...kinds].filter((kind) => before.open[kind] !== after.open[kind])
   const each = other.map((kind) => `${kind} ${before.open[kind] ?? 0}, ${after.open[kind] ?? 0}`)
