@@ -49,7 +49,7 @@ export function createControlClient({ url, token, request }: ControlClientOption
   if (base === null || !/^https?:$/.test(base.protocol)) {
     throw new ClarityError("config_error", `not an http or https URL: ${shown(url)}`)
   }
-  const root = `${base.origin}${base.pathname.replace(/\/+$/, "")}`
+  const root = `${base.origin}${base.pathname.replace(/\/{1,16}$/, "")}`
   // oxlint-disable-next-line no-restricted-globals -- the one place where a client of the daemon meets the network
   const send = request ?? ((target: string, init: RequestInit) => fetch(target, init))
 

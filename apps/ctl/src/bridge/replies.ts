@@ -55,5 +55,7 @@ async function wholeText(response: Response): Promise<string> {
 /** A JSON text on one line, as stdio wants it. */
 export function singleLine(text: string): string {
   // Line breaks inside JSON strings are escaped, so those that are there separate tokens.
-  return /[\r\n]/.test(text) ? text.replace(/\s*[\r\n]+\s*/g, " ").trim() : text
+  if (!/[\r\n]/.test(text)) return text
+  const lines = text.split(/[\r\n]/).map((line) => line.trim())
+  return lines.filter((line) => line !== "").join(" ")
 }

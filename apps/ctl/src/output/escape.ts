@@ -7,5 +7,6 @@ export function printable(text: string): string {
 
 /** The same on one line. */
 export function oneLine(text: string): string {
-  return printable(text.trim().replace(/\s*\n\s*/g, "; "))
+  const lines = text.split("\n").map((line) => line.trim())
+  return printable(lines.filter((line) => line !== "").join("; "))
 }

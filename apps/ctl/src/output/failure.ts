@@ -16,7 +16,11 @@ export function messageOf(error: unknown): string | undefined {
   if ("code" in error && error.code === "EEXIT") return undefined
   const unknown = /^command (\S+) not found$/.exec(error.message)?.[1]
   if (unknown !== undefined) return oneLine(`there is no command ${unknown.replaceAll(":", " ")}; see --help`)
-  return oneLine(error.message.replace(/\s*See more help with --help\s*$/, "; see --help").replace(/:\s*\n\s*/g, ": "))
+  return oneLine(
+    error.message
+      .replace(/\s{0,8}See more help with --help\s{0,8}$/, "; see --help")
+      .replace(/:\s{0,8}\n\s{0,8}/g, ": "),
+  )
 }
 
 export function exitCodeOf(error: unknown): number {

@@ -25,7 +25,7 @@ export class Serve extends Command {
       throw new ClarityError("config_error", "--daemon-url is not an http or https URL")
     const path = flags.service === undefined ? "/mcp" : `/mcp/${encodeURIComponent(flags.service)}`
     const token = tokenOf(flags)
-    const url = `${base.origin}${base.pathname.replace(/\/+$/, "")}${path}`
+    const url = `${base.origin}${base.pathname.replace(/\/{1,16}$/, "")}${path}`
     const stop = new AbortController()
     for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(name, () => stop.abort())
     process.stdout.once("close", () => stop.abort())
