@@ -283,6 +283,10 @@ describe("looking after services", () => {
     )
     expect(await ctl(["stop", "alpha"])).toMatchObject({ code: 0, stdout: expect.stringContaining("alpha: STOPPED") })
     expect(await ctl(["introspect", "alpha"])).toMatchObject({ code: 69 })
+    expect(await ctl(["call", "alpha__list_notes"])).toMatchObject({
+      code: 69,
+      stderr: "service alpha is STOPPED: stopped by an operator\n",
+    })
     expect(await ctl(["start", "ALPHA"])).toMatchObject({ code: 0, stdout: "alpha: RUNNING HEALTHY\n" })
     expect(await ctl(["restart", "alpha", "--json"])).toMatchObject({
       code: 0,
@@ -322,7 +326,7 @@ describe("looking after services", () => {
     expect(existsSync(outside)).toBe(true)
   })
 
-  it("calls a tool, prints its text, and exits with 1 when it fails", async () => {
+  it("calls a tool, prints its text, and exits with 1 when the tool fails", async () => {
     const added = await ctl(["call", "alpha__add_note", "--json", '{"title":"\\u001b[31m","text":"x"}'])
     expect(added).toMatchObject({ code: 0, stderr: "", stdout: 'kept "\\u{1b}[31m"; 2 notes in all\n' })
     expect((await ctl(["call", "alpha__list_notes", "--raw"])).stdout).toContain("\u001b[31m")

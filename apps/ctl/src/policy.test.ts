@@ -59,7 +59,9 @@ it("policy test fails where a decision is another one", async () => {
 
 it("an approval is listed, given and used once", async () => {
   const call = () => ctl("call", "notes__add_note", "--json", '{"title":"a","text":"b"}')
-  const id = /approvals approve (\S+)\)/.exec((await call()).stderr)?.[1] ?? ""
+  const asked = await call()
+  expect(asked.code).toBe(77)
+  const id = /approvals approve (\S+)\)/.exec(asked.stderr)?.[1] ?? ""
   const listed = await ctl("approvals", "list")
   expect(listed.stdout).toMatch(new RegExp(`${id}  waiting  local   notes/add_note  careful  \\d+ min`))
   expect(await ctl("approvals", "approve", id)).toMatchObject({
@@ -68,8 +70,11 @@ it("an approval is listed, given and used once", async () => {
   })
   expect(await call()).toMatchObject({ code: 0, stdout: expect.stringContaining("kept") })
   const next = /approvals approve (\S+)\)/.exec((await call()).stderr)?.[1] ?? ""
-  expect(await ctl("approvals", "deny", next)).toMatchObject({ code: 0, stdout: expect.stringContaining("denied") })
-  expect(await call()).toMatchObject({ code: 1, stderr: expect.stringContaining("a person refused this call") })
+  expect(await ctl("approvals", "deny", next)).toMatchObject({
+    code: 0,
+    stdout: "denied: local may not call notes/add_note with these arguments until the question expires\n",
+  })
+  expect(await call()).toMatchObject({ code: 77, stderr: expect.stringContaining("a person refused this call") })
   expect(await ctl("approvals", "approve", "ap_none")).toMatchObject({
     code: 1,
     stderr: expect.stringContaining("no approval 'ap_none'"),

@@ -1,5 +1,12 @@
 import { readFile } from "node:fs/promises"
-import { ClarityError, isJsonObject, parseJson, type JsonObject } from "@clarity-runtime/contracts"
+import {
+  ClarityError,
+  errorTable,
+  isJsonObject,
+  metaKeys,
+  parseJson,
+  type JsonObject,
+} from "@clarity-runtime/contracts"
 import { Args, Command, Flags } from "@oclif/core"
 import { connect, connectionFlags, type Connection } from "../control-command.ts"
 import { printable } from "../output/escape.ts"
@@ -53,8 +60,16 @@ export class Call extends Command {
     const shown = flags.raw || flags.output === "json" ? text : printable(text)
     if (failed && flags.output === "text") process.stderr.write(`${shown}\n`)
     else process.stdout.write(`${shown}\n`)
-    if (failed) process.exitCode = 1
+    if (failed) process.exitCode = exitOf(result)
   }
+}
+
+/** The code of the table of errors where the runtime refused the call, 1 where the tool itself failed. */
+function exitOf({ _meta }: JsonObject): number {
+  const error = isJsonObject(_meta) ? _meta[metaKeys.error] : undefined
+  const code = isJsonObject(error) ? error["code"] : undefined
+  const entries: Readonly<Record<string, { readonly exit: number }>> = errorTable
+  return typeof code === "string" && Object.hasOwn(errorTable, code) ? (entries[code]?.exit ?? 1) : 1
 }
 
 async function read(text: string): Promise<string> {

@@ -12,6 +12,8 @@ export class ApprovalsDeny extends ControlCommand {
     const { args, flags } = await this.parse(ApprovalsDeny)
     const answer = await connect(flags).denyCall({ id: args.id })
     const { principal, service, target } = answer.approval
-    this.show(flags, answer, () => oneLine(`denied: ${principal} may not call ${service}/${target} so`))
+    this.show(flags, answer, () =>
+      oneLine(`denied: ${principal} may not call ${service}/${target} with these arguments until the question expires`),
+    )
   }
 }

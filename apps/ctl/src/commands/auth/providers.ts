@@ -9,7 +9,7 @@ export class Providers extends ControlCommand {
     const answer = await connect(flags).authProviders({})
     this.show(flags, answer, () =>
       [
-        ...answer.providers.map(({ name, supported }) => `${name}${supported ? "" : " (not supported)"}`),
+        ...answer.providers.map(({ name, supported }) => `${name}${supported ? "" : " (switched off)"}`),
         `file secrets live in ${answer.fileRoot}${answer.fileRootExists ? "" : " (not there yet)"}`,
       ]
         .map(oneLine)

@@ -8,7 +8,7 @@ export class Validate extends ControlCommand {
     ref: Args.string({
       ignoreStdin: true,
       required: true,
-      description: "env:VAR, file:path, header_env:Header:VAR, or a plain name",
+      description: "env:VAR, file:path, header_env:Header:VAR, exec:[...], oauth:, or a plain name",
     }),
   }
 
