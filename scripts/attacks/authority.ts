@@ -68,7 +68,15 @@ export async function serveSigner(resource: string): Promise<Signer> {
   })
   const claimsOf = (more: object) => {
     const now = Math.floor(Date.now() / 1000)
-    return { iss: site.url, aud: resource, sub: "alice", scope: "clarity:read clarity:call", iat: now, exp: now + 600, ...more }
+    return {
+      iss: site.url,
+      aud: resource,
+      sub: "alice",
+      scope: "clarity:read clarity:call",
+      iat: now,
+      exp: now + 600,
+      ...more,
+    }
   }
   const signed = (header: object, claims: object, key: KeyObject) => {
     const text = `${encoded(header)}.${encoded(claims)}`
@@ -77,7 +85,8 @@ export async function serveSigner(resource: string): Promise<Signer> {
   return {
     ...site,
     resource,
-    good: (claims = {}, header = {}) => signed({ alg: "RS256", kid: "one", typ: "at+jwt", ...header }, claimsOf(claims), privateKey),
+    good: (claims = {}, header = {}) =>
+      signed({ alg: "RS256", kid: "one", typ: "at+jwt", ...header }, claimsOf(claims), privateKey),
     forged(header, claims, how) {
       const text = `${encoded(header)}.${encoded(claimsOf(claims))}`
       if (how === "none" || how === "empty") return `${text}.`

@@ -1,8 +1,10 @@
 import type { Case } from "../finding.ts"
 import { addressCases } from "./addresses.ts"
 import { bombCases } from "./bombs.ts"
+import { browserCases } from "./browser.ts"
 import { childCases } from "./children.ts"
 import { envelopeCases } from "./envelopes.ts"
+import { expressionCases } from "./expressions.ts"
 import { floodCases } from "./floods.ts"
 import { identityCases } from "./identities.ts"
 import { loginCases } from "./logins.ts"
@@ -28,4 +30,6 @@ export const cases: readonly Case[] = [
   ...identityCases,
   ...loginCases,
   ...floodCases,
+  ...expressionCases,
+  ...browserCases,
 ]

@@ -29,7 +29,9 @@ async function timing(port: number, tokens: readonly [string, string], rounds: n
   const times: [number[], number[]] = [[], []]
   for (let round = 0; round < rounds; round++)
     for (const which of [0, 1] as const) {
-      const bytes = Buffer.from(`GET /api/status HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${tokens[which]}\r\nConnection: close\r\n\r\n`)
+      const bytes = Buffer.from(
+        `GET /api/status HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${tokens[which]}\r\nConnection: close\r\n\r\n`,
+      )
       times[which].push((await sendBytes({ port, bytes })).ms * 1000)
     }
   const median = (list: number[]) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)] ?? 0
@@ -46,8 +48,15 @@ export const identityCases: readonly Case[] = [
       configured(workspace, { issuer: signer.url, resource, jwksUri: `${signer.url}/jwks` })
       const daemon = await stand.fresh({ workspace })
       const response = await post(`${daemon.url}/mcp`, "{}")
-      same("the challenge where an authorization server is named", `Bearer resource_metadata="http://127.0.0.1/.well-known/oauth-protected-resource/mcp"`, response.headers.get("www-authenticate"))
-      const metadata = (await (await fetch(`${daemon.url}/.well-known/oauth-protected-resource/mcp`)).json()) as { resource: string; authorization_servers: string[] }
+      same(
+        "the challenge where an authorization server is named",
+        `Bearer resource_metadata="http://127.0.0.1/.well-known/oauth-protected-resource/mcp"`,
+        response.headers.get("www-authenticate"),
+      )
+      const metadata = (await (await fetch(`${daemon.url}/.well-known/oauth-protected-resource/mcp`)).json()) as {
+        resource: string
+        authorization_servers: string[]
+      }
       same("its metadata", [resource, [signer.url]], [metadata.resource, metadata.authorization_servers])
     },
   },
@@ -63,7 +72,12 @@ export const identityCases: readonly Case[] = [
         const [first, second] = await timing(port, [near, far], 1000)
         ratio = first / second
       }
-      holds("1,000 tokens that differ in the last character against 1,000 that differ in the first", "equal time, 20 % more or less", Math.abs(ratio - 1) <= 0.2, ratio.toFixed(2))
+      holds(
+        "1,000 tokens that differ in the last character against 1,000 that differ in the first",
+        "equal time, 20 % more or less",
+        Math.abs(ratio - 1) <= 0.2,
+        ratio.toFixed(2),
+      )
     },
   },
   {
@@ -87,7 +101,11 @@ export const identityCases: readonly Case[] = [
         "HS256 without a kid": signer.forged({ alg: "HS256" }, {}, "hmac-public"),
         "signed by another key": signer.forged(rs256, {}, "other-key"),
         "signed by another key, of an unknown kid": signer.forged({ ...rs256, kid: "two" }, {}, "other-key"),
-        "its own key in the header": signer.forged({ ...rs256, kid: undefined, jwk: { kty: "RSA", n: "x", e: "AQAB" } }, {}, "other-key"),
+        "its own key in the header": signer.forged(
+          { ...rs256, kid: undefined, jwk: { kty: "RSA", n: "x", e: "AQAB" } },
+          {},
+          "other-key",
+        ),
         "a jku of the attacker's": signer.forged({ ...rs256, jku: `${signer.url}/evil` }, {}, "other-key"),
         "an x5u of the attacker's": signer.forged({ ...rs256, x5u: `${signer.url}/evil` }, {}, "other-key"),
         "an unknown critical header": signer.good({}, { crit: ["evil"], evil: true }),
@@ -106,15 +124,44 @@ export const identityCases: readonly Case[] = [
         "no subject": signer.good({ sub: undefined }),
         "a subject with a line break": signer.good({ sub: "alice\nadmin" }),
         "a subject of 10 kB": signer.good({ sub: "a".repeat(10_000) }),
-        "a good one with a changed claim": ((token) => `${token.split(".")[0]}.${Buffer.from(JSON.stringify({ iss: signer.url, aud: resource, sub: "root", scope: "clarity:admin", exp: now + 600 })).toString("base64url")}.${token.split(".")[2]}`)(signer.good()),
+        "a good one with a changed claim": ((token) =>
+          `${token.split(".")[0]}.${Buffer.from(JSON.stringify({ iss: signer.url, aud: resource, sub: "root", scope: "clarity:admin", exp: now + 600 })).toString("base64url")}.${token.split(".")[2]}`)(
+          signer.good(),
+        ),
       }
-      for (const kid of ["../../x", "/etc/passwd", "' OR 1=1 --", "http://169.254.169.254/", "__proto__", "constructor", "", "one\u0000", "../one", "one; DROP TABLE keys", "x".repeat(4000)])
+      for (const kid of [
+        "../../x",
+        "/etc/passwd",
+        "' OR 1=1 --",
+        "http://169.254.169.254/",
+        "__proto__",
+        "constructor",
+        "",
+        "one\u0000",
+        "../one",
+        "one; DROP TABLE keys",
+        "x".repeat(4000),
+      ])
         bad[`kid ${kid.slice(0, 30)}`] = signer.forged({ ...rs256, kid }, {}, "other-key")
       const before = signer.visits.length
       for (const [what, token] of Object.entries(bad)) same(what, 401, await use(token))
-      holds("requests to the authorization server for all of them", "keys only, and few", signer.visits.slice(before).every(({ path }) => path === "/jwks") && signer.visits.length - before <= 2, signer.visits.slice(before).map(({ path }) => path))
-      same("a good one that may only read, for what needs more", 403, (await post(`${daemon.url}/api/config/reload`, "{}", { headers: { authorization: `Bearer ${signer.good()}` } })).status)
-      same("scopes named like members of objects", 403, await use(signer.good({ scope: "__proto__ constructor toString" })))
+      holds(
+        "requests to the authorization server for all of them",
+        "keys only, and few",
+        signer.visits.slice(before).every(({ path }) => path === "/jwks") && signer.visits.length - before <= 2,
+        signer.visits.slice(before).map(({ path }) => path),
+      )
+      same(
+        "a good one that may only read, for what needs more",
+        403,
+        (await post(`${daemon.url}/api/config/reload`, "{}", { headers: { authorization: `Bearer ${signer.good()}` } }))
+          .status,
+      )
+      same(
+        "scopes named like members of objects",
+        403,
+        await use(signer.good({ scope: "__proto__ constructor toString" })),
+      )
       same("a good token, at last", 200, await use(signer.good()))
     },
   },
@@ -123,11 +170,15 @@ export const identityCases: readonly Case[] = [
     async run({ stand, holds }) {
       const ways: Record<string, (response: ServerResponse) => void> = {
         "an error": (response) => void response.writeHead(500).end(),
-        "HTML": (response) => void response.writeHead(200, { "content-type": "text/html" }).end("<p>"),
+        HTML: (response) => void response.writeHead(200, { "content-type": "text/html" }).end("<p>"),
         "no JSON": (response) => void response.writeHead(200).end("{"),
         "no keys": (response) => void response.writeHead(200, { "content-type": "application/json" }).end("{}"),
-        "keys that are none": (response) => void response.writeHead(200, { "content-type": "application/json" }).end('{"keys":[null,5,{"kty":"oct","k":"AA"}]}'),
-        "5 MB": (response) => void response.writeHead(200, { "content-type": "application/json" }).end("x".repeat(5_000_000)),
+        "keys that are none": (response) =>
+          void response
+            .writeHead(200, { "content-type": "application/json" })
+            .end('{"keys":[null,5,{"kty":"oct","k":"AA"}]}'),
+        "5 MB": (response) =>
+          void response.writeHead(200, { "content-type": "application/json" }).end("x".repeat(5_000_000)),
         "a redirect inside": (response) => void response.writeHead(302, { location: "http://169.254.169.254/" }).end(),
         "a broken connection": (response) => void response.destroy(),
       }
@@ -139,7 +190,12 @@ export const identityCases: readonly Case[] = [
         const daemon = await stand.fresh({ workspace })
         for (const headers of [{ authorization: `Bearer ${signer.good()}` }, {}] as Record<string, string>[]) {
           const status = await statusOf(daemon.url, headers)
-          holds(`its keys are ${what}; ${headers["authorization"] === undefined ? "no token" : "a good token"}`, "401 or 503, never let in", status === 401 || status === 503, status)
+          holds(
+            `its keys are ${what}; ${headers["authorization"] === undefined ? "no token" : "a good token"}`,
+            "401 or 503, never let in",
+            status === 401 || status === 503,
+            status,
+          )
         }
         await daemon.stop()
       }
@@ -147,7 +203,10 @@ export const identityCases: readonly Case[] = [
       mkdirSync(join(workspace, ".clarity", "runtime"), { recursive: true })
       writeFileSync(join(workspace, ".clarity", "runtime", "tokens.json"), '{"version":1,"tok')
       const program = launchDaemon({ workspace })
-      const came = await Promise.race([program.exited, program.says(/listens on (\S+)/).then((match) => match[1] ?? "")])
+      const came = await Promise.race([
+        program.exited,
+        program.says(/listens on (\S+)/).then((match) => match[1] ?? ""),
+      ])
       if (typeof came === "string" && came.startsWith("http")) {
         const status = await statusOf(came, {})
         holds("a store of tokens that cannot be read", "nobody is let in", status === 401 || status === 503, status)
@@ -159,32 +218,86 @@ export const identityCases: readonly Case[] = [
   {
     id: "AUTH-06",
     async run({ stand, holds, same, skip }) {
-      for (const token of ["changeme", "CHANGEME", "change-me", "secret-api-key", "my-test-key", "__REPLACE_ME__", "REPLACE_ME", "<token>", "${TOKEN}", "xxxxxxxx", "password", "your-token-here", "undefined", "null", "00000000", "todo"])
-        for (const [how, options] of [["variable", { env: { CLARITYD_AUTH_TOKEN: token } }], ["flag", { args: ["--auth-token", token] }]] as const) {
+      for (const token of [
+        "changeme",
+        "CHANGEME",
+        "change-me",
+        "secret-api-key",
+        "my-test-key",
+        "__REPLACE_ME__",
+        "REPLACE_ME",
+        "<token>",
+        "${TOKEN}",
+        "xxxxxxxx",
+        "password",
+        "your-token-here",
+        "undefined",
+        "null",
+        "00000000",
+        "todo",
+      ])
+        for (const [how, options] of [
+          ["variable", { env: { CLARITYD_AUTH_TOKEN: token } }],
+          ["flag", { args: ["--auth-token", token] }],
+        ] as const) {
           const program = launchDaemon({ workspace: stand.folder(), ...options })
           const came = await Promise.race([program.exited, program.says(/listens on (\S+)/).then(() => "started")])
           if (came === "started") program.child.kill()
           await program.exited
-          holds(`the ${how} ${token}`, "refused with 78, and not repeated", came === 78 && !program.stderr().includes(token), `${came} ${program.stderr()}`)
+          holds(
+            `the ${how} ${token}`,
+            "refused with 78, and not repeated",
+            came === 78 && !program.stderr().includes(token),
+            `${came} ${program.stderr()}`,
+          )
         }
       const daemon = await stand.fresh()
       const { token, value } = await daemon.client.createToken({ name: "admin", scopes: ["admin"] })
-      holds("the first token", "256 random bits", Buffer.from(value.slice(value.indexOf("_") + 1), "base64url").length >= 32, token.name)
-      if (process.platform !== "win32") same("the mode of its file", 0o600, statSync(join(daemon.workspace, ".clarity", "runtime", "tokens.json")).mode & 0o777)
+      holds(
+        "the first token",
+        "256 random bits",
+        Buffer.from(value.slice(value.indexOf("_") + 1), "base64url").length >= 32,
+        token.name,
+      )
+      if (process.platform !== "win32")
+        same(
+          "the mode of its file",
+          0o600,
+          statSync(join(daemon.workspace, ".clarity", "runtime", "tokens.json")).mode & 0o777,
+        )
       same("without it, from then on", 401, await statusOf(daemon.url, {}))
       const address = otherAddress()
       if (address === undefined) return skip("this machine has no address but loopback")
       const open = await stand.fresh({ args: ["--host", "0.0.0.0"] })
-      const { answers } = await sendBytes({ host: address, port: Number(new URL(open.url).port), bytes: Buffer.from(`GET /api/status HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n`) })
-      holds("without a token, from another address of this machine", "401 or 403", [401, 403].includes(answers[0]?.status ?? 0), answers[0]?.status)
+      const { answers } = await sendBytes({
+        host: address,
+        port: Number(new URL(open.url).port),
+        bytes: Buffer.from(`GET /api/status HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n`),
+      })
+      holds(
+        "without a token, from another address of this machine",
+        "401 or 403",
+        [401, 403].includes(answers[0]?.status ?? 0),
+        answers[0]?.status,
+      )
     },
   },
   {
     id: "AUTH-09",
     async run({ stand, same }) {
       const { daemon, bearer } = await withTokens(stand, { reader: { scopes: ["read"] } })
-      for (const name of ["x-user", "x-principal", "x-clarity-principal", "x-scope", "x-role", "x-forwarded-user", "x-tenant"]) {
-        const response = await post(`${daemon.url}/api/config/reload`, "{}", { headers: { ...bearer("reader"), [name]: "admin" } })
+      for (const name of [
+        "x-user",
+        "x-principal",
+        "x-clarity-principal",
+        "x-scope",
+        "x-role",
+        "x-forwarded-user",
+        "x-tenant",
+      ]) {
+        const response = await post(`${daemon.url}/api/config/reload`, "{}", {
+          headers: { ...bearer("reader"), [name]: "admin" },
+        })
         same(`a token that may read, with ${name}: admin`, 403, response.status)
         await response.text()
       }
@@ -193,9 +306,23 @@ export const identityCases: readonly Case[] = [
         same(`a token that may read, at ${query}`, 403, response.status)
         await response.text()
       }
-      const meta = { "io.modelcontextprotocol/principal": "token:admin", principal: "admin", "dev.clarity-runtime/principal": "token:admin" }
-      const answer = await ask(daemon.url, "modern", "tools/call", { name: "canary__echo", arguments: {} }, { headers: bearer("reader"), meta })
-      same("a token that may read, with a principal in _meta, for a call", true, answer["error"] !== undefined || answer["result"]?.isError === true)
+      const meta = {
+        "io.modelcontextprotocol/principal": "token:admin",
+        principal: "admin",
+        "dev.clarity-runtime/principal": "token:admin",
+      }
+      const answer = await ask(
+        daemon.url,
+        "modern",
+        "tools/call",
+        { name: "canary__echo", arguments: {} },
+        { headers: bearer("reader"), meta },
+      )
+      same(
+        "a token that may read, with a principal in _meta, for a call",
+        true,
+        answer["error"] !== undefined || answer["result"]?.isError === true,
+      )
     },
   },
   {
@@ -203,32 +330,88 @@ export const identityCases: readonly Case[] = [
     quick: true,
     async run({ stand, same }) {
       const { daemon, recorder } = await stand.open()
-      const names = ["x-upstream-authorization", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-prefix", "mcp-init-host", "x-original-url", "x-rewrite-url", "x-real-ip", "forwarded", "x-http-method-override", "x-upstream-url", "x-target-url", "x-backend", "x-authenticated-user"]
+      const names = [
+        "x-upstream-authorization",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-forwarded-prefix",
+        "mcp-init-host",
+        "x-original-url",
+        "x-rewrite-url",
+        "x-real-ip",
+        "forwarded",
+        "x-http-method-override",
+        "x-upstream-url",
+        "x-target-url",
+        "x-backend",
+        "x-authenticated-user",
+      ]
       for (const name of names) {
         const before = recorder.headers.length
-        const result = await callTool(daemon.url, "canary__echo", {}, { headers: { [name]: "http://evil.example/CANARY" } })
-        same(name, [false, undefined], [recorder.headers.slice(before).some((each) => each[name] !== undefined), result["isError"]])
+        const result = await callTool(
+          daemon.url,
+          "canary__echo",
+          {},
+          { headers: { [name]: "http://evil.example/CANARY" } },
+        )
+        same(
+          name,
+          [false, undefined],
+          [recorder.headers.slice(before).some((each) => each[name] !== undefined), result["isError"]],
+        )
       }
     },
   },
   {
     id: "ADM-01",
     async run({ stand, same }) {
-      const { daemon, bearer } = await withTokens(stand, { reader: { scopes: ["read"] }, caller: { scopes: ["read", "call"] }, operator: { scopes: ["operate"] }, narrow: { scopes: ["admin"], reach: ["canary"] } }, { env: { CLARITY_ENABLE_MCP_PROVISIONING: "1" } })
+      const { daemon, bearer } = await withTokens(
+        stand,
+        {
+          reader: { scopes: ["read"] },
+          caller: { scopes: ["read", "call"] },
+          operator: { scopes: ["operate"] },
+          narrow: { scopes: ["admin"], reach: ["canary"] },
+        },
+        { env: { CLARITY_ENABLE_MCP_PROVISIONING: "1" } },
+      )
       const folder = stand.folder()
       const given = manifest("spawned", child("probe", folder))
       for (const who of ["reader", "caller", "operator", "narrow"]) {
         for (const body of [{ manifest: given, startNow: true }, { manifest: given }]) {
-          const response = await post(`${daemon.url}/api/services/apply`, JSON.stringify(body), { headers: bearer(who) })
+          const response = await post(`${daemon.url}/api/services/apply`, JSON.stringify(body), {
+            headers: bearer(who),
+          })
           same(`${who} registers a command, ${"startNow" in body ? "started now" : "kept"}`, 403, response.status)
           await response.text()
         }
-        const answer = await ask(daemon.url, "modern", "tools/call", { name: "runtime__apply_manifest", arguments: { manifest: given } }, { headers: bearer(who) })
-        same(`${who} registers a command by the tool`, true, answer["error"] !== undefined || answer["result"]?.isError === true)
+        const answer = await ask(
+          daemon.url,
+          "modern",
+          "tools/call",
+          { name: "runtime__apply_manifest", arguments: { manifest: given } },
+          { headers: bearer(who) },
+        )
+        same(
+          `${who} registers a command by the tool`,
+          true,
+          answer["error"] !== undefined || answer["result"]?.isError === true,
+        )
       }
-      for (const [method, path, body] of [["POST", "/api/tokens", { name: "mine", scopes: ["admin"] }], ["POST", "/api/security/auth/secrets", { authRef: "file:x", secret: "y" }], ["POST", "/api/policy/reload", {}], ["POST", "/api/config/reload", {}], ["DELETE", "/api/services/svc_000000000000", undefined]] as const)
+      for (const [method, path, body] of [
+        ["POST", "/api/tokens", { name: "mine", scopes: ["admin"] }],
+        ["POST", "/api/security/auth/secrets", { authRef: "file:x", secret: "y" }],
+        ["POST", "/api/policy/reload", {}],
+        ["POST", "/api/config/reload", {}],
+        ["DELETE", "/api/services/svc_000000000000", undefined],
+      ] as const)
         for (const who of ["reader", "caller", "operator"]) {
-          const response = await fetch(`${daemon.url}${path}`, { method, headers: { ...bearer(who), "content-type": "application/json" }, ...(body === undefined ? {} : { body: JSON.stringify(body) }) })
+          const response = await fetch(`${daemon.url}${path}`, {
+            method,
+            headers: { ...bearer(who), "content-type": "application/json" },
+            ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+          })
           same(`${who}: ${method} ${path}`, 403, response.status)
           await response.text()
         }
@@ -241,19 +424,49 @@ export const identityCases: readonly Case[] = [
       const { daemon, bearer } = await withTokens(stand, { operator: { scopes: ["read", "call", "operate"] } })
       const folder = stand.folder()
       const given = manifest("spawned", child("probe", folder), { autostart: false })
-      for (const path of ["/api/services:test", "/api/services/test", "/api/services/preview", "/api/services/validate", "/api/services/apply?dryRun=1", "/mcp-rest/test/connection", "/api/servers", "/mcp-proxy/server/stdio", "/api/call", "/api/security/auth/validate"])
+      for (const path of [
+        "/api/services:test",
+        "/api/services/test",
+        "/api/services/preview",
+        "/api/services/validate",
+        "/api/services/apply?dryRun=1",
+        "/mcp-rest/test/connection",
+        "/api/servers",
+        "/mcp-proxy/server/stdio",
+        "/api/call",
+        "/api/security/auth/validate",
+      ])
         for (const who of ["operator", "admin"]) {
-          const response = await post(`${daemon.url}${path}`, JSON.stringify({ ...given, manifest: given, command: process.execPath, args: ["-e", "0"] }), { headers: bearer(who) })
+          const response = await post(
+            `${daemon.url}${path}`,
+            JSON.stringify({ ...given, manifest: given, command: process.execPath, args: ["-e", "0"] }),
+            { headers: bearer(who) },
+          )
           const text = await response.text()
-          holds(`${who}: ${path} with a command`, "spawns nothing", response.status >= 400 || (path.includes("apply") && who === "admin"), `${response.status} ${text.slice(0, 100)}`)
+          holds(
+            `${who}: ${path} with a command`,
+            "spawns nothing",
+            response.status >= 400 || (path.includes("apply") && who === "admin"),
+            `${response.status} ${text.slice(0, 100)}`,
+          )
         }
-      const shown = await fetch(`${daemon.url}/mcp-proxy/server/stdio?command=${process.execPath}&args=-e`, { headers: bearer("admin") })
+      const shown = await fetch(`${daemon.url}/mcp-proxy/server/stdio?command=${process.execPath}&args=-e`, {
+        headers: bearer("admin"),
+      })
       same("a GET with a command in its query", 404, shown.status)
       await daemon.client.applyManifest({ manifest: { ...given } })
       same("processes that were spawned, a registration without a start included", [], born(folder))
-      for (const id of (await daemon.client.listServices({})).items.filter(({ module }) => module === "spawned").map(({ serviceId }) => serviceId)) {
-        const { origin } = (await daemon.client.getService({ id })).service.manifest["spec"] as { origin: { command: string; args: string[] } }
-        same("what an operator sees before it is started", [process.execPath, "probe"], [origin.command, origin.args[1]])
+      for (const id of (await daemon.client.listServices({})).items
+        .filter(({ module }) => module === "spawned")
+        .map(({ serviceId }) => serviceId)) {
+        const { origin } = (await daemon.client.getService({ id })).service.manifest["spec"] as {
+          origin: { command: string; args: string[] }
+        }
+        same(
+          "what an operator sees before it is started",
+          [process.execPath, "probe"],
+          [origin.command, origin.args[1]],
+        )
       }
     },
   },

@@ -50,7 +50,9 @@ function mcp(response: ServerResponse, body: string): void {
   const asked = (body === "" ? {} : JSON.parse(body)) as Asked
   if (asked.id === undefined) return void response.writeHead(202).end()
   const results: Record<string, object> = {
-    initialize: { result: { protocolVersion: "2025-11-25", capabilities: { tools: {} }, serverInfo: { name: "x", version: "1" } } },
+    initialize: {
+      result: { protocolVersion: "2025-11-25", capabilities: { tools: {} }, serverInfo: { name: "x", version: "1" } },
+    },
     "tools/list": { result: { tools: [{ name: "work", inputSchema: { type: "object" } }] } },
     "tools/call": said("done"),
     ping: { result: {} },
@@ -59,12 +61,20 @@ function mcp(response: ServerResponse, body: string): void {
 }
 
 async function register(daemon: Daemon, site: Site, name = "logging"): Promise<string> {
-  const { service } = await daemon.client.applyManifest({ manifest: { ...manifest(name, remote(`${site.url}/mcp`, { authRef: "oauth:" }), { era: "legacy", autostart: false }) } })
+  const { service } = await daemon.client.applyManifest({
+    manifest: {
+      ...manifest(name, remote(`${site.url}/mcp`, { authRef: "oauth:" }), { era: "legacy", autostart: false }),
+    },
+  })
   return service.serviceId
 }
 
 /** Begins a login; what the API says: the status and the words. */
-async function begin(daemon: Daemon, id: string, wish: object = {}): Promise<{ status: number; text: string; url: string; login: string }> {
+async function begin(
+  daemon: Daemon,
+  id: string,
+  wish: object = {},
+): Promise<{ status: number; text: string; url: string; login: string }> {
   const response = await post(`${daemon.url}/api/services/${id}/login`, JSON.stringify(wish))
   const text = await response.text()
   const { login } = JSON.parse(text) as { login?: { url?: string; id?: string } }
@@ -81,18 +91,47 @@ export const loginCases: readonly Case[] = [
     async run({ stand, holds, same }) {
       const { daemon } = await stand.open()
       const inside = stand.own(await serveSite((_visit, response) => json(response, {})))
-      const places = ["http://169.254.169.254/latest/meta-data", "https://169.254.169.254/x", "http://[fd00:ec2::254]/x", "https://10.0.0.1/x", "https://192.168.1.1/x", "https://[::ffff:10.0.0.1]/x", "https://[64:ff9b::a9fe:a9fe]/x", "http://metadata.google.internal/", "http://metadata.example/x", "file:///etc/passwd", "ftp://x/y", "javascript:alert(1)", "data:application/json,{}", "https://user:pw@example.com/x", "https://example.com/x#y", `https://example.com/${"x".repeat(4000)}`, "//example.com/x", "x", ""]
+      const places = [
+        "http://169.254.169.254/latest/meta-data",
+        "https://169.254.169.254/x",
+        "http://[fd00:ec2::254]/x",
+        "https://10.0.0.1/x",
+        "https://192.168.1.1/x",
+        "https://[::ffff:10.0.0.1]/x",
+        "https://[64:ff9b::a9fe:a9fe]/x",
+        "http://metadata.google.internal/",
+        "http://metadata.example/x",
+        "file:///etc/passwd",
+        "ftp://x/y",
+        "javascript:alert(1)",
+        "data:application/json,{}",
+        "https://user:pw@example.com/x",
+        "https://example.com/x#y",
+        `https://example.com/${"x".repeat(4000)}`,
+        "//example.com/x",
+        "x",
+        "",
+      ]
       for (const place of places) {
         const site = await serveLogin(stand, { challenge: () => `Bearer resource_metadata="${place}"` })
         const id = await register(daemon, site)
         const { status, text } = await begin(daemon, id)
-        holds(`resource_metadata="${place.slice(0, 60)}"`, "an error, and nobody else is asked", status >= 400 && !text.includes("meta-data") && !paths(site).includes("/token"), `${status} ${text.slice(0, 200)} ${paths(site).join(" ")}`)
+        holds(
+          `resource_metadata="${place.slice(0, 60)}"`,
+          "an error, and nobody else is asked",
+          status >= 400 && !text.includes("meta-data") && !paths(site).includes("/token"),
+          `${status} ${text.slice(0, 200)} ${paths(site).join(" ")}`,
+        )
         await daemon.client.removeService({ id })
       }
       for (const [what, parts] of Object.entries<Parts>({
         "an authorization server inside": { resource: () => ({ authorization_servers: ["https://10.0.0.1"] }) },
-        "an authorization server by plain http": { resource: () => ({ authorization_servers: ["http://auth.example"] }) },
-        "a metadata service as authorization server": { resource: () => ({ authorization_servers: ["https://169.254.169.254"] }) },
+        "an authorization server by plain http": {
+          resource: () => ({ authorization_servers: ["http://auth.example"] }),
+        },
+        "a metadata service as authorization server": {
+          resource: () => ({ authorization_servers: ["https://169.254.169.254"] }),
+        },
         "a token endpoint inside": { server: () => ({ token_endpoint: "https://10.0.0.1/token" }) },
         "a token endpoint by plain http": { server: () => ({ token_endpoint: "http://auth.example/token" }) },
         "a registration inside": { server: () => ({ registration_endpoint: "https://169.254.169.254/register" }) },
@@ -101,14 +140,21 @@ export const loginCases: readonly Case[] = [
         "another issuer": { server: () => ({ issuer: "https://auth.example" }) },
         "no PKCE": { server: () => ({ code_challenge_methods_supported: undefined }) },
         "plain PKCE": { server: () => ({ code_challenge_methods_supported: ["plain"] }) },
-        "1,000 authorization servers": { resource: (url) => ({ authorization_servers: Array.from({ length: 1000 }, () => url) }) },
+        "1,000 authorization servers": {
+          resource: (url) => ({ authorization_servers: Array.from({ length: 1000 }, () => url) }),
+        },
         "5 MB of metadata": { resource: () => ({ x: "x".repeat(5_000_000) }) },
       })) {
         const site = await serveLogin(stand, parts)
         const id = await register(daemon, site)
         const { status, text } = await begin(daemon, id)
         const refusedLater = what === "a token endpoint inside"
-        holds(`metadata with ${what}`, "an error, and no token is asked for", (status >= 400 || refusedLater) && !paths(site).includes("/token"), `${status} ${text.slice(0, 200)}`)
+        holds(
+          `metadata with ${what}`,
+          "an error, and no token is asked for",
+          (status >= 400 || refusedLater) && !paths(site).includes("/token"),
+          `${status} ${text.slice(0, 200)}`,
+        )
         await daemon.client.removeService({ id })
       }
       same("requests that reached another server of this machine", 0, inside.visits.length)
@@ -123,19 +169,42 @@ export const loginCases: readonly Case[] = [
       const victim: Site = await serveLogin(stand, {
         takes: (authorization) => authorization === "Bearer access-CANARY",
         resource: (url) => ({ authorization_servers: first ? [attacker.url, url] : [url] }),
-        token: (visit, response) => (visit.body.includes("refresh_token=") ? json(response, { error: "invalid_grant" }, 400) : json(response, { ...good, expires_in: 1, refresh_token: "refresh-CANARY" })),
+        token: (visit, response) =>
+          visit.body.includes("refresh_token=")
+            ? json(response, { error: "invalid_grant" }, 400)
+            : json(response, { ...good, expires_in: 1, refresh_token: "refresh-CANARY" }),
       })
       const id = await register(daemon, victim)
-      const wish = { flow: "client_credentials", clientId: "client", clientSecretRef: "env:CLIENT_SECRET", issuer: victim.url }
+      const wish = {
+        flow: "client_credentials",
+        clientId: "client",
+        clientSecretRef: "env:CLIENT_SECRET",
+        issuer: victim.url,
+      }
       const done = await begin(daemon, id, wish)
       same("a login at the right server", 200, done.status)
       first = true
       await daemon.client.startService({ id })
-      for (let round = 0; round < 5; round++) await ask(daemon.url, "modern", "tools/call", { name: "logging__work", arguments: {} })
+      for (let round = 0; round < 5; round++)
+        await ask(daemon.url, "modern", "tools/call", { name: "logging__work", arguments: {} })
       const again = await begin(daemon, id, wish)
-      holds("the right one named again, the attacker's first in the list", "works, or is refused", again.status < 500, again.status)
-      const blind = await begin(daemon, id, { flow: "client_credentials", clientId: "client", clientSecretRef: "env:CLIENT_SECRET" })
-      holds("none named, the attacker's first in the list", "is refused: which one must be said", blind.status >= 400, `${blind.status} ${blind.text.slice(0, 200)}`)
+      holds(
+        "the right one named again, the attacker's first in the list",
+        "works, or is refused",
+        again.status < 500,
+        again.status,
+      )
+      const blind = await begin(daemon, id, {
+        flow: "client_credentials",
+        clientId: "client",
+        clientSecretRef: "env:CLIENT_SECRET",
+      })
+      holds(
+        "none named, the attacker's first in the list",
+        "is refused: which one must be said",
+        blind.status >= 400,
+        `${blind.status} ${blind.text.slice(0, 200)}`,
+      )
       const sent = attacker.visits.map(({ body, headers }) => `${body} ${JSON.stringify(headers)}`).join("\n")
       same("secrets and tokens that reached the attacker", false, /CANARY/.test(sent))
     },
@@ -151,14 +220,22 @@ export const loginCases: readonly Case[] = [
         const query = new URL(url).searchParams
         return { state: query.get("state") ?? "", query }
       }
-      const back = async (more: Record<string, string | readonly string[]>, path = "/oauth/callback", method = "GET") => {
+      const back = async (
+        more: Record<string, string | readonly string[]>,
+        path = "/oauth/callback",
+        method = "GET",
+      ) => {
         const query = new URLSearchParams()
         for (const [key, value] of Object.entries(more)) for (const each of [value].flat()) query.append(key, each)
         const response = await fetch(`${daemon.url}${path}?${query}`, { method, redirect: "manual" })
         return { status: response.status, text: await response.text() }
       }
       const begun = await fresh()
-      same("PKCE", ["S256", true], [begun.query.get("code_challenge_method"), (begun.query.get("code_challenge") ?? "").length >= 43])
+      same(
+        "PKCE",
+        ["S256", true],
+        [begun.query.get("code_challenge_method"), (begun.query.get("code_challenge") ?? "").length >= 43],
+      )
       same("the state", true, begun.state.length >= 32)
       const tokens = () => paths(site).filter((path) => path === "/token").length
       const wrong: [what: string, (state: string) => Record<string, string | readonly string[]>][] = [
@@ -172,15 +249,29 @@ export const loginCases: readonly Case[] = [
         ["no issuer, where the server says it", (state) => ({ code: "c", state })],
         ["no code", (state) => ({ state, iss: site.url })],
         ["two codes", (state) => ({ code: ["c", "d"], state, iss: site.url })],
-        ["an error", (state) => ({ error: "access_denied", error_description: "<script>CANARY</script>", state, iss: site.url })],
+        [
+          "an error",
+          (state) => ({ error: "access_denied", error_description: "<script>CANARY</script>", state, iss: site.url }),
+        ],
         ["an error and a code", (state) => ({ error: "x", code: "c", state, iss: site.url })],
       ]
       for (const [what, query] of wrong) {
         const { state } = await fresh()
         const { status, text } = await back(query(state))
-        holds(what, "400, nothing exchanged, nothing repeated", status === 400 && tokens() === 0 && !text.includes("CANARY"), `${status} ${text} ${tokens()}`)
+        holds(
+          what,
+          "400, nothing exchanged, nothing repeated",
+          status === 400 && tokens() === 0 && !text.includes("CANARY"),
+          `${status} ${text} ${tokens()}`,
+        )
       }
-      for (const path of ["/oauth/callback/", "/oauth/callback/x", "/oauth/callback%2f", "/OAUTH/callback", "/oauth/callback;x"]) {
+      for (const path of [
+        "/oauth/callback/",
+        "/oauth/callback/x",
+        "/oauth/callback%2f",
+        "/OAUTH/callback",
+        "/oauth/callback;x",
+      ]) {
         const { state } = await fresh()
         const { status } = await back({ code: "c", state, iss: site.url }, path)
         holds(`a redirect to ${path}`, "404, nothing exchanged", status === 404 && tokens() === 0, status)
@@ -202,19 +293,51 @@ export const loginCases: readonly Case[] = [
     id: "OAU-05",
     async run({ stand, holds }) {
       const { daemon } = await stand.open()
-      for (const address of ["javascript:alert(1)", "file:///etc/passwd", "$(calc)", 'a" & calc', "ms-settings:", "http://auth.example/authorize", "data:text/html,x", "vscode://x", "`id`", "", "//auth.example/authorize", `https://auth.example/${"x".repeat(10_000)}`, 17, null, ["https://auth.example/"], "https://user:pw@auth.example/authorize"]) {
+      for (const address of [
+        "javascript:alert(1)",
+        "file:///etc/passwd",
+        "$(calc)",
+        'a" & calc',
+        "ms-settings:",
+        "http://auth.example/authorize",
+        "data:text/html,x",
+        "vscode://x",
+        "`id`",
+        "",
+        "//auth.example/authorize",
+        `https://auth.example/${"x".repeat(10_000)}`,
+        17,
+        null,
+        ["https://auth.example/"],
+        "https://user:pw@auth.example/authorize",
+      ]) {
         const site = await serveLogin(stand, { server: () => ({ authorization_endpoint: address }) })
         const id = await register(daemon, site)
         const { status, text } = await begin(daemon, id)
-        holds(`authorization_endpoint ${JSON.stringify(address).slice(0, 60)}`, "refused, and not repeated", status >= 400 && !/calc|passwd|alert\(1\)/.test(text), `${status} ${text.slice(0, 200)}`)
+        holds(
+          `authorization_endpoint ${JSON.stringify(address).slice(0, 60)}`,
+          "refused, and not repeated",
+          status >= 400 && !/calc|passwd|alert\(1\)/.test(text),
+          `${status} ${text.slice(0, 200)}`,
+        )
         await daemon.client.removeService({ id })
       }
-      for (const address of [`https://auth.example/a?x="&calc|'$(id)`, "https://auth.example/a?client_id=evil&state=evil&redirect_uri=evil"]) {
+      for (const address of [
+        `https://auth.example/a?x="&calc|'$(id)`,
+        "https://auth.example/a?client_id=evil&state=evil&redirect_uri=evil",
+      ]) {
         const site = await serveLogin(stand, { server: () => ({ authorization_endpoint: address }) })
         const id = await register(daemon, site)
         const { url } = await begin(daemon, id)
         const query = URL.parse(url)?.searchParams
-        holds(`${address}: what it brings along`, "stays data, and does not replace what is ours", /^https:\/\/auth\.example\/a\?[^\s"<>`\\|$]*$/.test(url) && query?.getAll("client_id").join() === "client" && query.getAll("state").length === 1, url)
+        holds(
+          `${address}: what it brings along`,
+          "stays data, and does not replace what is ours",
+          /^https:\/\/auth\.example\/a\?[^\s"<>`\\|$]*$/.test(url) &&
+            query?.getAll("client_id").join() === "client" &&
+            query.getAll("state").length === 1,
+          url,
+        )
         await daemon.client.removeService({ id })
       }
     },
@@ -226,7 +349,7 @@ export const loginCases: readonly Case[] = [
       const answers: Record<string, (response: ServerResponse) => void> = {
         "5 MB": (response) => json(response, { ...good, x: "x".repeat(5_000_000) }),
         "no JSON": (response) => void response.writeHead(200, { "content-type": "application/json" }).end("{CANARY"),
-        "HTML": (response) => void response.writeHead(200, { "content-type": "text/html" }).end("<b>CANARY</b>"),
+        HTML: (response) => void response.writeHead(200, { "content-type": "text/html" }).end("<b>CANARY</b>"),
         "expires_in -1": (response) => json(response, { ...good, expires_in: -1 }),
         "expires_in 0": (response) => json(response, { ...good, expires_in: 0 }),
         "expires_in 1e99": (response) => json(response, { ...good, expires_in: 1e99 }),
@@ -245,15 +368,25 @@ export const loginCases: readonly Case[] = [
         "a broken connection": (response) => void response.destroy(),
         "204": (response) => void response.writeHead(204).end(),
         "a list": (response) => json(response, [good]),
-        "null": (response) => json(response, null),
+        null: (response) => json(response, null),
       }
       for (const [what, token] of Object.entries(answers)) {
         const site = await serveLogin(stand, { token: (_visit, response) => token(response) })
         const id = await register(daemon, site, `l${Object.keys(answers).indexOf(what)}`)
         await daemon.client.bindAuthRef({ authRef: "env:CLIENT_SECRET", id }).catch(() => undefined)
-        const { status, text } = await begin(daemon, id, { flow: "client_credentials", clientId: "client", clientSecretRef: "env:CLIENT_SECRET", issuer: site.url })
+        const { status, text } = await begin(daemon, id, {
+          flow: "client_credentials",
+          clientId: "client",
+          clientSecretRef: "env:CLIENT_SECRET",
+          issuer: site.url,
+        })
         const kept = JSON.stringify((await daemon.client.listLogins({})).items).includes(id)
-        holds(what, "a bounded error, nothing kept, nothing repeated", status >= 400 && !text.includes("CANARY") && !kept, `${status} ${text.slice(0, 200)} ${kept}`)
+        holds(
+          what,
+          "a bounded error, nothing kept, nothing repeated",
+          status >= 400 && !text.includes("CANARY") && !kept,
+          `${status} ${text.slice(0, 200)} ${kept}`,
+        )
         await daemon.client.removeService({ id })
       }
       same("logins that are held", [], (await daemon.client.listLogins({})).items)
@@ -271,13 +404,26 @@ export const loginCases: readonly Case[] = [
         token: (_visit, response) => json(response, { ...good, access_token: `access-${++grants}` }),
       })
       const id = await register(daemon, site)
-      await begin(daemon, id, { flow: "client_credentials", clientId: "client", clientSecretRef: "env:CLIENT_SECRET", issuer: site.url })
+      await begin(daemon, id, {
+        flow: "client_credentials",
+        clientId: "client",
+        clientSecretRef: "env:CLIENT_SECRET",
+        issuer: site.url,
+      })
       await daemon.client.startService({ id })
       more = true
       const before = { grants, calls: paths(site).filter((path) => path === "/mcp").length }
       const answer = await ask(daemon.url, "modern", "tools/call", { name: "logging__work", arguments: {} })
-      const after = { grants: grants - before.grants, calls: paths(site).filter((path) => path === "/mcp").length - before.calls }
-      holds("an upstream that always wants another scope", "one try more, then an error", after.grants <= 1 && after.calls <= 4 && answer["result"]?.isError === true, `${JSON.stringify(after)} ${JSON.stringify(answer).slice(0, 200)}`)
+      const after = {
+        grants: grants - before.grants,
+        calls: paths(site).filter((path) => path === "/mcp").length - before.calls,
+      }
+      holds(
+        "an upstream that always wants another scope",
+        "one try more, then an error",
+        after.grants <= 1 && after.calls <= 4 && answer["result"]?.isError === true,
+        `${JSON.stringify(after)} ${JSON.stringify(answer).slice(0, 200)}`,
+      )
     },
   },
 ]
