@@ -22,3 +22,20 @@ describe("parseJson", () => {
     expect(parseJson(`{"id":"${"9".repeat(1000)}","n":1}`)).toEqual({ id: "9".repeat(1000), n: 1 })
   })
 })
+
+describe("nesting", () => {
+  const opened = ["[", '{"a":', '[{"b":', "[\n  "]
+
+  test.each(opened)("beyond all measure is refused without being parsed (%j)", (opening) => {
+    const started = '{"jsonrpc":"2.0","result":'
+    expect(() => parseJson(started + opening.repeat(100_000))).toThrow("nested deeper than 1000")
+  })
+
+  test("that somebody may mean is parsed, and brackets in texts are none", () => {
+    expect(parseJson("[".repeat(900) + "]".repeat(900))).toHaveLength(1)
+    const drawn = '\\"[{'.repeat(50_000)
+    expect(parseJson(`{"text":"${drawn}"}`)).toEqual({ text: '"[{'.repeat(50_000) })
+    const flat = JSON.stringify(Array.from({ length: 50_000 }, () => [{}]))
+    expect(parseJson(flat)).toHaveLength(50_000)
+  })
+})
