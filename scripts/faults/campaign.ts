@@ -146,10 +146,10 @@ export function ratioOf(cell: Measured): number {
 
 /**
  * True when the others are slower than allowed, and beyond chance: their windows, allowance taken off, are still slower
- * than the quiet ones of the same minutes (rank sum, 1 in 50). A noisy machine makes two quiet windows differ by more than
- * any allowance; it must neither hide a fault nor make one up.
+ * than the quiet ones of the same minutes (rank sum, one-sided, in standard deviations). A noisy machine makes two quiet
+ * windows differ by more than any allowance; it must neither hide a fault nor make one up.
  */
-export function tooSlow(cell: Measured): boolean {
+export function tooSlow(cell: Measured, deviations: number): boolean {
   if (ratioOf(cell) <= allowed) return false
   const slow = cell.disturbed.map(({ p99 }) => p99 / allowed)
   const quiet = cell.quiet.map(({ p99 }) => p99)
@@ -157,7 +157,7 @@ export function tooSlow(cell: Measured): boolean {
   for (const one of slow) for (const other of quiet) sum += one > other ? 1 : one === other ? 0.5 : 0
   const pairs = slow.length * quiet.length
   const deviation = Math.sqrt((pairs * (slow.length + quiet.length + 1)) / 12)
-  return (sum - pairs / 2) / deviation > 2.05
+  return (sum - pairs / 2) / deviation > deviations
 }
 
 /** Medians of all windows, milliseconds. */
