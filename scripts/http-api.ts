@@ -42,8 +42,8 @@ const head = `# HTTP API
 Generated from the table of operations in \`packages/control/src/operations/\`; do not edit. The same as OpenAPI 3.1:
 \`GET /api/openapi.json\` of a running daemon, or [schemas/openapi.json](../schemas/openapi.json).
 
-- **Who may call.** Without a token the daemon serves its own machine only, and everybody there may do everything. With one
-  (\`CLARITYD_AUTH_TOKEN\`) every request shows it: \`Authorization: Bearer <token>\`, or \`x-clarity-token: <token>\`.
+- **Who may call.** Without a token the daemon serves its own machine only, and everybody there may do everything. Once there are
+  [tokens](operating.md#tokens-and-scopes) every request shows one, with the scope of its route: \`Authorization: Bearer <token>\`, or \`x-clarity-token: <token>\`.
 - **Inputs** are JSON (\`content-type: application/json\`), in camelCase or snake_case; an unknown key is refused by name.
 - **Lists** are newest first; \`nextCursor\` leads to the next page, \`null\` ends.
 - **Errors** are \`{"error": text, "code": ..., "retryable": ...}\` with the status in [errors.md](errors.md).
