@@ -50,6 +50,8 @@ export interface Daemon extends AsyncDisposable {
   readonly gateway: Gateway
   readonly registry: Registry
   readonly supervision: Supervision
+  /** What an operator should know: damaged files, rules that are not in force. */
+  readonly notices: readonly string[]
   /** Where it can be reached, once something listens. */
   listensAt(url: string): void
   /** False while whoever is on this machine is served without a token. */
@@ -263,6 +265,9 @@ export async function createDaemon(
       gateway,
       registry,
       supervision,
+      get notices() {
+        return notices()
+      },
       listensAt: (url) => void (listen = url),
       tokenWanted: () => oauth !== undefined || authToken !== undefined || tokens.size > 0,
       watchesLoad(given) {

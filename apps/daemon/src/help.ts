@@ -4,7 +4,7 @@ usage: clarityd [flags]
 
   -p, --port N          port to listen on (CLARITYD_PORT; default 4707)
       --host ADDRESS    address to listen on (CLARITYD_HOST; default: both loopback addresses)
-      --auth-token T    token that callers must show (CLARITYD_AUTH_TOKEN); without one only this machine is served
+      --auth-token T    token that callers must show (CLARITYD_AUTH_TOKEN); without any token only this machine is served
   -w, --workspace DIR   folder whose .clarity/ holds the state (CLARITYD_WORKSPACE; default: the current one)
       --config FILE     configuration (CLARITYD_CONFIG; default: .clarity/clarityd.json below the workspace)
       --policy FILE     rules for calls (CLARITYD_POLICY; default: .clarity/policy.json below the workspace)

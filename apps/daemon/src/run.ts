@@ -34,6 +34,7 @@ export async function run(configuration: Configuration, readAgain: () => Configu
       const url = urlOf(configuration.host, listening.port)
       daemon.listensAt(url)
       announce(url, daemon.tokenWanted())
+      for (const notice of daemon.notices) process.stderr.write(`clarityd: ${notice}\n`)
       await stopped.promise
       process.stdout.write("clarityd is stopping: answers under way are finished first.\n")
       setTimeout(() => process.exit(1), stopMs).unref()

@@ -13,7 +13,7 @@ export async function runOperation(
   if (operation.provisioning === true && !context.settings.provisioning) {
     throw new ClarityError(
       "forbidden",
-      "provisioning is switched off; set CLARITY_ENABLE_MCP_PROVISIONING=1 to allow it",
+      "provisioning is switched off; start the daemon with CLARITY_ENABLE_MCP_PROVISIONING=1 to allow it",
     )
   }
   const given = validate(operation.input, input, "invalid_params", "invalid request")

@@ -28,9 +28,13 @@ export function createRates(clock: Clock): Rates {
       const waitMs = ledger.of(rule, now).take(key, now)
       if (waitMs === 0) return undefined
       const { name, calls, perSeconds } = rule
-      return new ClarityError("rate_limited", `${name} allows ${calls} calls per ${perSeconds} s`, {
-        data: { reason: "rate", rule: name, retryAfterMs: Math.ceil(waitMs) },
-      })
+      return new ClarityError(
+        "rate_limited",
+        `too many calls: ${name} allows ${calls} per ${perSeconds} s; try again in ${Math.ceil(waitMs / 1000)} s`,
+        {
+          data: { reason: "rate", rule: name, retryAfterMs: Math.ceil(waitMs) },
+        },
+      )
     },
   }
 }

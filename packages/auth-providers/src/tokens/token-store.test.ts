@@ -146,6 +146,7 @@ describe("tokens", () => {
     [{ name: "a", scopes: ["root"] }, /scopes/],
     [{ name: "a", scopes: ["call"], reach: [] }, /reach/],
     [{ name: "a", scopes: ["call"], reach: ["/x"] }, /reach/],
+    [{ name: "a", scopes: ["call"], reach: ["notes//x"] }, /reach/],
     [{ name: "a", scopes: ["call"], expiresAt: "tomorrow" }, /expiresAt/],
     [{ name: "a", scopes: ["call"], expiresAt: "2020-01-01T00:00:00Z" }, /past/],
     [{ name: "a", scopes: ["call"], approved: true }, /approved/],

@@ -47,7 +47,7 @@ const scope = v.picklist(["read", "call", "operate", "admin"])
 const pattern = v.pipe(
   v.string(),
   v.maxLength(200),
-  v.regex(/^[^\s/]+(?:\/\S+)?$/, "must be `service` or `service/tool`, with * for any characters"),
+  v.regex(/^[^\s/]+(?:\/[^\s/]+)?$/, "must be `service` or `service/tool`, with * for any characters"),
 )
 const isoTime = v.pipe(v.string(), v.isoTimestamp("must be a time such as 2027-01-31T00:00:00Z"))
 const wishEntries = {
