@@ -129,6 +129,18 @@ describe("what a child prints", () => {
     expect(await wire.ask("echo", { still: "here" })).toMatchObject({ result: { still: "here" } })
   })
 
+  it("that is no JSON, but begins as an answer, ends that call at once; one that death cut off does not", async () => {
+    const answer = '{"jsonrpc":"2.0","id":1,"result":{"text":'
+    const whole = await connect(
+      launcher,
+      oddService("", { command: "/bin/sh", args: ["-c", `echo '${answer}'; exec sleep 60`] }),
+    )
+    expect(await whole.until(({ id }) => id === 1)).toMatchObject({ error: { data: { code: "upstream_invalid" } } })
+    const cut = await connect(launcher, oddService("", { command: "/bin/sh", args: ["-c", `printf '%s' '${answer}'`] }))
+    expect((await cut.closed)?.error.code).toBe("unavailable")
+    expect(cut.messages).toEqual([])
+  })
+
   it("that never ends is refused by the call it answers while it goes on, and costs its process in the end", async () => {
     const script = `printf '{"jsonrpc":"2.0","id":1,"result":{"text":"'; exec tr '\\0' x </dev/zero`
     const service = oddService("", { command: "/bin/sh", args: ["-c", script] })

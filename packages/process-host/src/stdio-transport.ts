@@ -58,6 +58,8 @@ export function createStdioTransport(options: StdioTransportOptions): Transport 
   /** The request that an overlong line answers, told before the line is over. */
   let refused: RpcId | undefined
   let garbage = 0
+  /** The output is over: a line that is not whole is one that death cut off. */
+  let cut = false
   let answered = false
   let over: ClarityError | undefined
 
@@ -112,8 +114,12 @@ export function createStdioTransport(options: StdioTransportOptions): Transport 
     line(text, bytes) {
       if (over) return
       const found = messagesIn(text)
-      if (found === undefined) discard(text)
-      else for (const message of found) if (!over) deliver(message, bytes)
+      if (found === undefined) {
+        // Whoever waits for a broken answer need not wait until its time is over.
+        const id = idAtAnEnd(text.slice(0, 256), text.slice(-256))
+        discard(text)
+        if (id !== undefined && !over && !cut) receiver?.message(broken(service, id), undefined, bytes)
+      } else for (const message of found) if (!over) deliver(message, bytes)
     },
     passed(head) {
       refused = idAtAnEnd(head, "")
@@ -169,6 +175,7 @@ export function createStdioTransport(options: StdioTransportOptions): Transport 
 
   async function tellOfEnd(of: Child, tail: StderrTail) {
     const words = await of.ended
+    cut = true
     lines.end()
     tail.end()
     const error = gone(words, answered, tail.reason())
@@ -282,17 +289,22 @@ function idAtAnEnd(head: string, tail: string): RpcId | undefined {
   return found?.[1] === undefined ? undefined : (JSON.parse(found[1]) as RpcId)
 }
 
+function broken(service: string, id: RpcId): RpcMessage {
+  const message = `the answer of service "${service}" is no valid JSON`
+  return failure(id, new ClarityError("upstream_invalid", message, { data: { service, reason: "invalid_json" } }))
+}
+
 function tooLarge(service: string, id: RpcId): RpcMessage {
   const error = new ClarityError(
     "result_too_large",
     `the answer of service "${service}" is larger than the ${maxLineBytes} bytes allowed on a line`,
     { data: { service } },
   )
-  return {
-    jsonrpc: "2.0",
-    id,
-    error: { code: error.entry.rpc, message: error.message, data: error.toData() },
-  }
+  return failure(id, error)
+}
+
+function failure(id: RpcId, error: ClarityError): RpcMessage {
+  return { jsonrpc: "2.0", id, error: { code: error.entry.rpc, message: error.message, data: error.toData() } }
 }
 
 function requestIn({ params }: RpcMessage): unknown {
