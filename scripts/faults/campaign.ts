@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { faults, kinds, type Cell, type Fault, type Kind } from "../../test/fixtures/faultd/catalog.ts"
-import { caseOf, totalMs, type Case } from "../../test/fixtures/faultd/services.ts"
+import { caseOf, type Case } from "../../test/fixtures/faultd/services.ts"
 import { callFault, portOf, registerFault, removeFault, type Got } from "../../test/e2e/support/faults.ts"
 import { median } from "../bench/load.ts"
 import type { Window } from "./load.ts"
-import type { Stand } from "./stand.ts"
+import { patience, type Stand } from "./stand.ts"
 
 export interface Measured {
   readonly fault: Fault
@@ -32,7 +32,7 @@ const disturbedMs = 900
 /** Calls of the faulty service while the others are watched: one begins every so many milliseconds. */
 const pacedMs = 150
 /** A named answer must be there by then: the longest call, a start waited for, and the machine's own slowness. */
-const deadlineMs = totalMs + 3000
+const deadlineMs = patience.totalMs + 3000
 const nearby = 5
 /** What callers may get of a service that an earlier call's fault has brought down. */
 const away = new Set(["unavailable", "upstream_timeout", "outcome_unknown", "rate_limited"])
@@ -51,7 +51,7 @@ export async function runCampaign(
     for (const kind of kinds) {
       if (select.kinds !== undefined && !select.kinds.includes(kind)) continue
       const cell = fault.on[kind]
-      const one = cell && caseOf(fault, kind, cell, stand.faultd)
+      const one = cell && caseOf(fault, kind, cell, stand.faultd, patience)
       if (cell === undefined || one === undefined) {
         row.set(kind, cell === undefined ? "-" : "not here")
         continue
@@ -127,7 +127,7 @@ async function callAgain(url: string, one: Case): Promise<Got[]> {
 export async function measureAgain(stand: Stand, cell: Measured, pairs: number): Promise<void> {
   const { fault, kind } = cell
   const on = fault.on[kind]
-  const one = on && caseOf(fault, kind, on, stand.faultd)
+  const one = on && caseOf(fault, kind, on, stand.faultd, patience)
   if (on === undefined || one === undefined) return
   for (let pair = 0; pair < pairs; pair++) {
     cell.quiet.push(await stand.load.during(disturbedMs))

@@ -14,6 +14,9 @@ import { start, type Started } from "../bench/processes.ts"
 import { startLoad, type HealthyLoad } from "./healthy-load.ts"
 import { root } from "../bench/processes.ts"
 
+/** Of calls of faulty services: short, so that a cell is. */
+export const patience = { timeoutMs: 400, totalMs: 1200 }
+
 /** A daemon with four healthy services under load, and a place where faults are to be had. */
 export interface Stand extends AsyncDisposable {
   readonly url: string
@@ -31,7 +34,7 @@ export async function openStand(requestsPerSecond: number): Promise<Stand> {
   const workspace = join(folder, "workspace")
   mkdirSync(workspace)
   const [faultd, well] = await Promise.all([startFaultd(join(folder, "bad")), startFaultd(join(folder, "well"))])
-  writeRules(workspace)
+  writeRules(workspace, patience)
   const daemon = await start(
     [join(root, "apps/daemon/bin/clarityd.js"), "--port", "0", "--workspace", workspace],
     /listens on http:\/\/127\.0\.0\.1:(\d+)/,

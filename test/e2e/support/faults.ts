@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { errorTable } from "@clarity-runtime/contracts"
 import type { Cell } from "../../fixtures/faultd/catalog.ts"
 import { buildModules } from "../../fixtures/faultd/modules.ts"
-import { rules, type Case, type Place } from "../../fixtures/faultd/services.ts"
+import { rulesFor, type Case, type Patience, type Place } from "../../fixtures/faultd/services.ts"
 import { callTool, failureOf, post } from "./mcp.ts"
 import { inRoot, startProgram, type Program } from "./process.ts"
 
@@ -81,9 +81,9 @@ async function startBlackhole(cwd: string): Promise<{ port: number; pid: number;
 }
 
 /** The rules under which faulty services are called, where the daemon of that workspace reads them. */
-export function writeRules(workspace: string): void {
+export function writeRules(workspace: string, patience: Patience): void {
   mkdirSync(join(workspace, ".clarity"), { recursive: true })
-  writeFileSync(join(workspace, ".clarity", "policy.json"), JSON.stringify(rules))
+  writeFileSync(join(workspace, ".clarity", "policy.json"), JSON.stringify(rulesFor(patience)))
 }
 
 /** Services of every kind that are well. */
