@@ -26,7 +26,8 @@ it("are many", () => {
 })
 
 it("the daemons are as large as before", () => {
-  expect(report.findings.filter(({ id }) => id === "end")).toEqual([])
+  const found = report.findings.filter(({ id }) => id === "end")
+  expect(found.filter(({ verdict }) => verdict === "FAIL")).toEqual([])
 })
 
 it("every advisory names rows that exist, and nothing that stands for one failed", () => {

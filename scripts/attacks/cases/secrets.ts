@@ -20,7 +20,7 @@ import { ask } from "../../../test/e2e/support/mcp.ts"
 import { processesOf } from "../../../test/e2e/support/process.ts"
 import type { Case } from "../finding.ts"
 import { serveRecorder, type Recorder } from "../recorder.ts"
-import { child } from "./children.ts"
+import { child } from "../child.ts"
 
 const registered = async (daemon: Daemon, module: string, recorder: Recorder, authRef: string) =>
   daemon.register(manifest(module, remote(recorder.url, { authRef }), { era: "legacy" }))
