@@ -20,7 +20,7 @@ export interface Post {
   readonly daemon: Daemon
   readonly recorder: Recorder
   readonly port: number
-  /** What it held once it was warm; undefined where the system does not tell. */
+  /** What it held after ordinary work, memory as it was under that work; undefined where the system does not tell. */
   readonly resting: Holdings | undefined
 }
 
@@ -46,7 +46,8 @@ export interface Stand extends AsyncDisposable {
 export const guardToken = "0f1e2d3c4b5a-CANARY-69788796a5b4"
 const allowedGrowthMb = 50
 const allowedHeapMb = 16
-const settleMs = 40_000
+/** Idle workers are let go after half a minute. */
+const settleMs = 90_000
 const linux = process.platform === "linux"
 
 /** `fast`: what stays is not warmed up beforehand, so that only its heap can be compared. */
@@ -74,7 +75,8 @@ export function createStand(fast: boolean): Stand {
       await warmUp(daemon, headers)
       await daemon.client.removeService({ id: serviceId })
     }
-    const resting = linux ? await settled(daemon, 300) : undefined
+    const busyMb = residentMb(daemon.program.pid) ?? 0
+    const resting = linux ? { ...(await settled(daemon, 300)), rssMb: busyMb } : undefined
     return { daemon, recorder, port: Number(new URL(daemon.url).port), resting }
   }
   async function vitals(): Promise<string[]> {
