@@ -7,6 +7,7 @@ import {
   type JudgedService,
   type Tool,
 } from "@clarity-runtime/contracts"
+import { plainPattern, plainUri } from "./uri-forms.ts"
 
 /** What rules look at, in one call or one item of a list. */
 export interface Subject {
@@ -47,7 +48,7 @@ export type Matcher = (subject: Subject) => keyof Matchers | undefined
 
 /**
  * `opens`: only the very names pass, a service by its namespace or id. `closes`: no other spelling gets round it, and
- * a service is met under every name it has; a tool under its exposed name too.
+ * a service is met under every name it has, a tool under its exposed name too, a resource under every form of its URI.
  */
 export function matcherOf(matchers: Matchers, how: "opens" | "closes"): Matcher {
   const checks: [keyof Matchers, (subject: Subject) => boolean][] = []
@@ -72,7 +73,9 @@ export function matcherOf(matchers: Matchers, how: "opens" | "closes"): Matcher 
   const targets = { tool: matchers.tools, prompt: matchers.prompts, resource: matchers.resources }
   const given = (["tool", "prompt", "resource"] as const).filter((kind) => targets[kind] !== undefined)
   if (given.length > 0) {
-    const tests = new Map(given.map((kind) => [kind, names(targets[kind] ?? [])]))
+    const tests = new Map(
+      given.map((kind) => [kind, kind === "resource" ? uris(targets[kind] ?? [], how) : names(targets[kind] ?? [])]),
+    )
     const field = `${given[0] as Kind}s` as const
     checks.push([
       field,
@@ -86,6 +89,16 @@ export function matcherOf(matchers: Matchers, how: "opens" | "closes"): Matcher 
   if (annotations !== undefined)
     checks.push(["annotations", (subject) => subject.kind === "tool" && agree(annotations, declaredBy(subject))])
   return (subject) => checks.find(([, test]) => !test(subject))?.[0]
+}
+
+/** As `namePattern`, for URIs: what opens does so for no URI that leads out of the pattern, what closes for every spelling. */
+function uris(patterns: readonly string[], how: "opens" | "closes"): (uri: string) => boolean {
+  const form = how === "opens" ? "exact" : "folded"
+  const asWritten = namePattern(patterns, form)
+  const plainly = namePattern(patterns.map(how === "opens" ? plainUri : plainPattern), form)
+  return how === "opens"
+    ? (uri) => asWritten(uri) && plainly(plainUri(uri))
+    : (uri) => asWritten(uri) || plainly(plainUri(uri))
 }
 
 function namesOfService({ id, namespace, manifest }: JudgedService, how: "opens" | "closes"): string[] {

@@ -22,7 +22,7 @@ export interface RuleSet {
   readonly file: RulesFile
   /** Short digest of the content, whatever its layout. */
   readonly version: string
-  /** The same object for the same question, as long as the service's view lives. */
+  /** The same object for the same question, as long as the service's view lives; for very long targets worked out anew. */
   judge(subject: Subject): Verdict
   /** What became of every rule, in words and in their order. */
   trace(subject: Subject): string[]
@@ -40,6 +40,8 @@ interface Compiled {
 const everybody: readonly Approver[] = ["client", "operator"]
 /** Verdicts kept for one view of one service; beyond that all are worked out anew. */
 const remembered = 8192
+/** Characters of a target; callers make longer ones up, and so many of them would fill the memory. */
+const longestRemembered = 512
 
 export function createRuleSet(file: RulesFile): RuleSet {
   const compiled = file.rules.map(compile)
@@ -72,7 +74,7 @@ export function createRuleSet(file: RulesFile): RuleSet {
       if (compiled.length === 0) return byDefault
       // What the key does not tell must follow from the service's view.
       const { service, principal, method, target } = subject
-      if (service.interface === undefined) return decide(subject)
+      if (service.interface === undefined || (target?.length ?? 0) > longestRemembered) return decide(subject)
       let verdicts = memory.get(service)
       if (verdicts === undefined) memory.set(service, (verdicts = new Map()))
       const key = `${method} ${principal.length} ${principal}${target === undefined ? "" : `/${target}`}`

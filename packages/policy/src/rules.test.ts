@@ -3,6 +3,8 @@ import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import { call, ci, local, never, notes, permitOf, refusalOf, rules } from "../test/cases.ts"
 import { standardPolicy } from "./policy.ts"
+import { createRuleSet } from "./rule-set.ts"
+import { parseRules } from "./rules-schema.ts"
 import { fixedRules } from "./rules-source.ts"
 
 const policyOf = (...list: object[]) => standardPolicy({ rules: fixedRules(rules(...list)) })
@@ -301,4 +303,17 @@ it("limits can change under calls that hold places", () => {
   expect(policy.load()).toMatchObject({ active: 3, waiting: 0 })
   expect(() => policy.reconfigure({ local: { maxConcurrency: 0 } })).toThrow("invalid policy limits")
   expect(policy.load()).toMatchObject({ active: 3, waiting: 0 })
+})
+
+describe("what is remembered of decisions", () => {
+  it("does not grow by the long names callers make up", () => {
+    const set = createRuleSet(parseRules(rules({ effect: "deny", resources: ["file:///secret/*"] })))
+    const service = notes()
+    const of = (target: string) =>
+      set.judge({ principal: "token:ci", service, method: "resources/read", kind: "resource", target })
+    expect(of("file:///a")).toBe(of("file:///a"))
+    const long = `file:///${"a".repeat(2000)}`
+    expect(of(long)).toEqual(of(long))
+    expect(of(`file:///secret/${long}`)).not.toBe(of(`file:///secret/${long}`))
+  })
 })
