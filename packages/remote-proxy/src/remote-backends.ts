@@ -63,7 +63,10 @@ export function remoteBackends(options: RemoteOptions = {}): BackendFactory<"rem
 
     function connect(transport: (options: TransportOptions) => Transport): Promise<Backend> {
       const dial = () => transport({ endpoint: createEndpoint(target), clock, log, defaults })
-      return createPeer({ service, dial, clock, log, retries: options.retries, ...(remembered ? { remembered } : {}) }, signal)
+      return createPeer(
+        { service, dial, clock, log, retries: options.retries, ...(remembered ? { remembered } : {}) },
+        signal,
+      )
     }
 
     if (origin.transport === "sse_http") return connect(httpSse)

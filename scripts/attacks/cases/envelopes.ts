@@ -127,11 +127,12 @@ function streamBody(port: number, path: string, size: number): Promise<{ status:
       )
       pump()
     })
+    // One piece a turn of the event loop, which reads before it writes: an answer is heard before its reset is.
     const pump = () => {
-      while (!ended && sent < size) {
-        sent += 65_536
-        if (!socket.write(piece)) return void socket.once("drain", pump)
-      }
+      if (ended || sent >= size) return
+      sent += 65_536
+      if (socket.write(piece)) setImmediate(pump)
+      else socket.once("drain", () => setImmediate(pump))
     }
     const finish = () => {
       ended = true
