@@ -170,6 +170,12 @@ export async function openConnection(options: ConnectionOptions, signal: AbortSi
       else if (typeof id === "string" || typeof id === "number") onRequest(id, method, params, related)
       else drops.count("a request without a proper id")
     },
+    refuses(id, bytes) {
+      const exchange = typeof id === "number" ? inFlight.get(id) : undefined
+      if (exchange && bytes <= (exchange.options.limits?.maxResultBytes ?? Infinity)) return false
+      onResponse({ id }, undefined, bytes)
+      return true
+    },
     ended(id, failure) {
       const exchange = inFlight.get(id as number)
       if (!exchange) return

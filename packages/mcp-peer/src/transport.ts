@@ -41,6 +41,8 @@ export interface Receiver {
    * when the transport knows it; with it the peer holds answers on a pipe against their call's `maxResultBytes`.
    */
   message(message: RpcMessage, related: RpcId | undefined, bytes?: number): void
+  /** An answer of that size, not parsed yet: true when its call may not have it, and has been told so, or is over. */
+  refuses?(id: RpcId, bytes: number): boolean
   /** Only `http`: the exchange is over. With a failure its answer did not come. */
   ended(id: RpcId, failure: TransportFailure | undefined): void
   /** Bytes arrived for that request (or for any, when undefined): a sign of life. */

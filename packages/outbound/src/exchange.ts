@@ -112,9 +112,9 @@ export class Exchange implements Dispatcher.DispatchHandler, Watched, OutboundRe
   onResponseData(_controller: unknown, chunk: Buffer): void {
     if (this.#over) return
     this.#sign()
-    this.#onWire += chunk.length
     if (this.#coding === "") return this.#take(chunk)
     this.#inflater ??= createInflater(this.#coding, chunk, {
+      onInput: (bytes) => (this.#onWire += bytes),
       onData: (inflated) => this.#take(inflated),
       onEnd: () => this.#end(),
       onDrain: () => this.#drained(),

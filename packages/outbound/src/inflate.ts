@@ -11,6 +11,8 @@ export interface Inflater {
 }
 
 export interface InflaterSink {
+  /** So many bytes of the wire are being inflated now. */
+  onInput(bytes: number): void
   onData(chunk: Buffer): void
   onEnd(): void
   onDrain(): void
@@ -27,6 +29,9 @@ export function codingOf(contentEncoding: string | undefined): string | undefine
   return codings.has(coding) ? coding : undefined
 }
 
+/** Little enough that what it inflates to can be judged before the next is begun. */
+const sliceBytes = 8 * 1024
+
 /** `first` is the first chunk: "deflate" means zlib's format, but some send the bare one. */
 export function createInflater(coding: string, first: Uint8Array, sink: InflaterSink): Inflater {
   const stream =
@@ -39,11 +44,31 @@ export function createInflater(coding: string, first: Uint8Array, sink: Inflater
           : createInflateRaw()
   stream.on("data", (chunk: Buffer) => sink.onData(chunk))
   stream.on("end", () => sink.onEnd())
-  stream.on("drain", () => sink.onDrain())
+  const waiting: Uint8Array[] = []
+  let busy = false
+  let ending = false
+  function next() {
+    const slice = waiting.shift()
+    busy = slice !== undefined
+    if (slice) {
+      sink.onInput(slice.length)
+      if (!stream.destroyed) stream.write(slice, next)
+    } else {
+      if (ending) stream.end()
+      sink.onDrain()
+    }
+  }
   stream.on("error", (error) => sink.onError(error))
   return {
-    write: (chunk) => stream.write(chunk),
-    end: () => void stream.end(),
+    write(chunk) {
+      for (let at = 0; at < chunk.length; at += sliceBytes) waiting.push(chunk.subarray(at, at + sliceBytes))
+      if (!busy) next()
+      return !busy
+    },
+    end() {
+      ending = true
+      if (!busy) stream.end()
+    },
     pause: () => void stream.pause(),
     resume: () => void stream.resume(),
     destroy: () => void stream.destroy(),

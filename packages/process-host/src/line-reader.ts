@@ -19,14 +19,19 @@ export interface LineReader {
 }
 
 const endBytes = 256
-const keptCapacity = 64 * 1024
+/** Smaller parts are copied together into blocks of that size, larger ones are kept as they came. */
+const blockBytes = 64 * 1024
+const largePart = 16 * 1024
 
 /**
  * Splits bytes into lines at `\n` and nowhere else (U+2028 and its kin are text), so a character cut in two by a chunk
  * border stays whole. Holds at most `maxBytes` of an unfinished line, whatever the size and number of the chunks.
  */
 export function createLineReader(maxBytes: number, events: LineEvents): LineReader {
-  let buffer = Buffer.allocUnsafe(0)
+  /** What is held, in order; the last one is `block` while that has room. */
+  let blocks: Buffer[] = []
+  let block: Buffer | undefined
+  let inBlock = 0
   let held = 0
   /** Bytes of the overlong line being skipped; 0 when none is. */
   let skipped = 0
@@ -34,28 +39,55 @@ export function createLineReader(maxBytes: number, events: LineEvents): LineRead
   let tail = Buffer.alloc(0)
 
   function hold(part: Buffer) {
-    const needed = held + part.length
-    if (needed > buffer.length) {
-      const grown = Buffer.allocUnsafeSlow(Math.max(needed, Math.min(maxBytes, buffer.length * 2), 4096))
-      buffer.copy(grown, 0, 0, held)
-      buffer = grown
+    held += part.length
+    if (part.length >= largePart) {
+      seal()
+      blocks.push(part)
+      return
     }
-    part.copy(buffer, held)
-    held = needed
+    for (let at = 0; at < part.length;) {
+      block ??= Buffer.allocUnsafeSlow(blockBytes)
+      const copied = part.copy(block, inBlock, at)
+      at += copied
+      inBlock += copied
+      if (inBlock === blockBytes) seal()
+    }
   }
 
-  function release() {
+  function seal() {
+    if (!block || inBlock === 0) return
+    if (inBlock < blockBytes) blocks.push(Buffer.from(block.subarray(0, inBlock)))
+    else {
+      blocks.push(block)
+      block = undefined
+    }
+    inBlock = 0
+  }
+
+  /** All that is held, and nothing is held any more. */
+  function release(): Buffer {
+    let all: Buffer
+    if (blocks.length === 0 && block) {
+      // Its bytes are read before anything else is put there.
+      all = block.subarray(0, inBlock)
+      inBlock = 0
+    } else {
+      seal()
+      all = blocks.length === 1 && blocks[0] ? blocks[0] : Buffer.concat(blocks, held)
+      blocks = []
+    }
     held = 0
-    if (buffer.length > keptCapacity) buffer = Buffer.allocUnsafe(0)
+    return all
   }
 
   function skip(part: Buffer) {
     if (skipped === 0) {
-      const start = Buffer.concat([buffer.subarray(0, Math.min(held, endBytes)), part.subarray(0, endBytes)])
-      head = start.toString("utf8", 0, endBytes)
       skipped = held
-      tail = Buffer.from(buffer.subarray(Math.max(0, held - endBytes), held))
-      release()
+      seal()
+      head = Buffer.concat([...until(blocks), part.subarray(0, endBytes)]).toString("utf8", 0, endBytes)
+      tail = Buffer.concat(until(blocks.toReversed()).toReversed())
+      blocks = []
+      held = 0
       events.passed?.(head)
     }
     skipped += part.length
@@ -81,11 +113,7 @@ export function createLineReader(maxBytes: number, events: LineEvents): LineRead
       skipped = 0
       events.overlong(head, tail.toString("utf8").replace(/\r$/, ""), bytes)
     } else {
-      const line = buffer.subarray(0, held)
-      const text = line.toString("utf8", 0, line[line.length - 1] === 13 ? line.length - 1 : line.length)
-      const bytes = line.length
-      release()
-      events.line(text, bytes)
+      emit(release())
     }
   }
 
@@ -108,4 +136,10 @@ export function createLineReader(maxBytes: number, events: LineEvents): LineRead
       return skipped
     },
   }
+}
+
+/** So many of the parts, from the first on, as have the bytes of an end. */
+function until(parts: readonly Buffer[]): Buffer[] {
+  let bytes = 0
+  return parts.slice(0, parts.findIndex((part) => (bytes += part.length) >= endBytes) + 1 || parts.length)
 }

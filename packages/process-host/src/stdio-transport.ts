@@ -1,4 +1,3 @@
-import type { Readable } from "node:stream"
 import {
   abortError,
   ClarityError,
@@ -9,6 +8,8 @@ import {
 } from "@clarity-runtime/contracts"
 import {
   createPace,
+  idAtAnEnd,
+  isRefusedUnread,
   TransportError,
   type Receiver,
   type RpcId,
@@ -18,6 +19,7 @@ import {
   type TransportFailure,
 } from "@clarity-runtime/mcp-peer"
 import type { Child } from "./child.ts"
+import { readFairly, type FairReader } from "./fair-reader.ts"
 import { createLineReader } from "./line-reader.ts"
 import { createStderrTail, type StderrTail } from "./stderr-tail.ts"
 import { createWriteQueue, type WriteQueue } from "./write-queue.ts"
@@ -112,7 +114,7 @@ export function createStdioTransport(options: StdioTransportOptions): Transport 
 
   const lines = createLineReader(maxLineBytes, {
     line(text, bytes) {
-      if (over) return
+      if (over || isRefusedUnread(text, bytes, receiver)) return
       const found = messagesIn(text)
       if (found === undefined) {
         // Whoever waits for a broken answer need not wait until its time is over.
@@ -138,33 +140,37 @@ export function createStdioTransport(options: StdioTransportOptions): Transport 
   function listen(to: Child) {
     const chatter = createPace(clock)
     const tail = createStderrTail(log, redact, () => chatter.unasked())
-    to.stdout.on("data", (chunk: Buffer) => {
-      if (over) return
-      const before = lines.held
-      lines.push(chunk)
-      // A long message on its way is a sign of life for whoever waits for it.
-      if (lines.held > before) receiver?.alive?.(undefined)
-      if (lines.skipped > 0) pace.waste(chunk.length)
-      if (lines.skipped > hopelessLineBytes) giveUp(endless())
-      rest(to.stdout, pace.restMs())
+    const { signal } = life
+    const output = readFairly({
+      stream: to.stdout,
+      clock,
+      signal,
+      read(slice) {
+        if (over) return
+        const before = lines.held
+        lines.push(slice)
+        // A long message on its way is a sign of life for whoever waits for it.
+        if (lines.held > before) receiver?.alive?.(undefined)
+        if (lines.skipped > 0) pace.waste(slice.length)
+        if (lines.skipped > hopelessLineBytes) giveUp(endless())
+      },
+      restMs: () => (over ? 0 : pace.restMs()),
     })
-    to.stderr.on("data", (chunk: Buffer) => {
-      tail.push(chunk)
-      chatter.waste(chunk.length)
-      rest(to.stderr, chatter.restMs())
+    const chat = readFairly({
+      stream: to.stderr,
+      clock,
+      signal,
+      read(slice) {
+        tail.push(slice)
+        chatter.waste(slice.length)
+      },
+      restMs: () => (over ? 0 : chatter.restMs()),
     })
     for (const stream of [to.stdout, to.stderr]) stream.on("error", () => stream.destroy())
     to.stdin.on("error", () => void limitLoss(to, tail, "closed its input"))
     to.stdout.on("end", () => void limitLoss(to, tail, "closed its output"))
-    void tellOfEnd(to, tail)
+    void tellOfEnd(to, tail, [output, chat])
     void limitStart(tail)
-  }
-
-  /** Leaves a stream unread for a while: its writer has to wait, nobody else. */
-  function rest(stream: Readable, ms: number) {
-    if (ms === 0 || over) return
-    stream.pause()
-    void clock.sleep(ms, life.signal).then(() => stream.resume())
   }
 
   function endless(): ClarityError {
@@ -173,8 +179,9 @@ export function createStdioTransport(options: StdioTransportOptions): Transport 
     return new ClarityError("upstream_invalid", message, { data })
   }
 
-  async function tellOfEnd(of: Child, tail: StderrTail) {
+  async function tellOfEnd(of: Child, tail: StderrTail, readers: readonly FairReader[]) {
     const words = await of.ended
+    for (const reader of readers) reader.flush()
     cut = true
     lines.end()
     tail.end()
@@ -274,19 +281,6 @@ function messagesIn(text: string): readonly RpcMessage[] | undefined {
 
 function isMessage(value: unknown): value is RpcMessage {
   return isJsonObject(value) && value["jsonrpc"] === "2.0"
-}
-
-/** The id of an answer nobody parsed, where servers put it: right after the version, or last. */
-function idAtAnEnd(head: string, tail: string): RpcId | undefined {
-  const id = '"id"\\s*:\\s*(-?\\d{1,15}|"[^"\\\\]{0,128}")'
-  const found =
-    new RegExp(`^\\s*\\{\\s*(?:"jsonrpc"\\s*:\\s*"2\\.0"\\s*,\\s*)?${id}\\s*,\\s*"(?:result|jsonrpc|error)"`).exec(
-      head,
-    ) ??
-    new RegExp(
-      `,\\s*(?:"jsonrpc"\\s*:\\s*"2\\.0"\\s*,\\s*)?${id}\\s*(?:,\\s*"jsonrpc"\\s*:\\s*"2\\.0"\\s*)?\\}\\s*$`,
-    ).exec(tail)
-  return found?.[1] === undefined ? undefined : (JSON.parse(found[1]) as RpcId)
 }
 
 function broken(service: string, id: RpcId): RpcMessage {

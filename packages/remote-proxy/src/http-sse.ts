@@ -1,6 +1,7 @@
 import { ClarityError } from "@clarity-runtime/contracts"
 import {
   createPace,
+  isRefusedUnread,
   TransportError,
   type Receiver,
   type RpcMessage,
@@ -47,7 +48,7 @@ export function httpSse({ endpoint, clock, defaults }: TransportOptions): Transp
           target = sameOrigin(data)
           receiver = given
           onEndpoint()
-        } else if (target && (type === undefined || type === "message"))
+        } else if (target && (type === undefined || type === "message") && !isRefusedUnread(data, data.length, given))
           for (const message of messagesIn(data, name)) {
             if ("method" in message) pace.unasked()
             given.message(message, undefined, data.length)
