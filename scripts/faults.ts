@@ -9,6 +9,7 @@ import {
   allowed,
   measureAgain,
   p99Of,
+  p99OfEach,
   ratioOf,
   runCampaign,
   tooSlow,
@@ -60,7 +61,8 @@ async function campaign(): Promise<boolean> {
     await measureAgain(stand, cell, againPairs)
     if (tooSlow(cell, suspicious)) await measureAgain(stand, cell, 2 * againPairs)
     const windows = cell.disturbed.length
-    console.log(`${cell.fault.name} ${cell.kind}: ${before.toFixed(2)} -> ${tellP99(cell)} (${windows} windows)`)
+    const each = ratioOf(cell) > allowed ? `: ${p99OfEach(cell)}` : ""
+    console.log(`${cell.fault.name} ${cell.kind}: ${before.toFixed(2)} -> ${tellP99(cell)} (${windows} windows)${each}`)
   }
   await stand.load.during(5000)
   const last = stand.peakMb()

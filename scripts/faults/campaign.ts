@@ -164,3 +164,12 @@ export function tooSlow(cell: Measured, deviations: number): boolean {
 export function p99Of({ disturbed, quiet }: Measured): { readonly disturbed: number; readonly quiet: number } {
   return { disturbed: median(disturbed.map(({ p99 }) => p99)), quiet: median(quiet.map(({ p99 }) => p99)) }
 }
+
+/** The same of each healthy service, as `name quiet > disturbed`. */
+export function p99OfEach({ disturbed, quiet }: Measured): string {
+  const of = (windows: readonly Window[], tool: string) => median(windows.map(({ p99Of }) => p99Of[tool] ?? 0))
+  const tools = Object.keys(disturbed[0]?.p99Of ?? {})
+  return tools
+    .map((tool) => `${tool.split("__")[0]} ${of(quiet, tool).toFixed(1)} > ${of(disturbed, tool).toFixed(1)}`)
+    .join(", ")
+}

@@ -1,5 +1,5 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { constants, setPriority, tmpdir } from "node:os"
 import { join } from "node:path"
 import {
   healthyServices,
@@ -34,6 +34,7 @@ export async function openStand(requestsPerSecond: number): Promise<Stand> {
   const workspace = join(folder, "workspace")
   mkdirSync(workspace)
   const [faultd, well] = await Promise.all([startFaultd(join(folder, "bad")), startFaultd(join(folder, "well"))])
+  for (const pid of faultd.pids) setPriority(pid, constants.priority.PRIORITY_BELOW_NORMAL)
   writeRules(workspace, patience)
   const daemon = await start(
     [join(root, "apps/daemon/bin/clarityd.js"), "--port", "0", "--workspace", workspace],
