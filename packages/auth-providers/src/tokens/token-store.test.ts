@@ -148,6 +148,8 @@ describe("tokens", () => {
     [{ name: "a", scopes: ["call"], reach: ["/x"] }, /reach/],
     [{ name: "a", scopes: ["call"], reach: ["notes//x"] }, /reach/],
     [{ name: "a", scopes: ["call"], expiresAt: "tomorrow" }, /expiresAt/],
+    // Looks like a time, and is none to the clock: it would never come.
+    [{ name: "a", scopes: ["call"], expiresAt: "2020-01-01T00:00:00+05" }, /expiresAt/],
     [{ name: "a", scopes: ["call"], expiresAt: "2020-01-01T00:00:00Z" }, /past/],
     [{ name: "a", scopes: ["call"], approved: true }, /approved/],
   ])("%j is no wish", async (wish, why) => {

@@ -50,13 +50,18 @@ const pattern = v.pipe(
   v.regex(/^[^\s/]+(?:\/[^\s/]+)?$/, "must be `service` or `service/tool`, with * for any characters"),
 )
 const isoTime = v.pipe(v.string(), v.isoTimestamp("must be a time such as 2027-01-31T00:00:00Z"))
+/** Some that look like one (an offset of hours alone) are none to the clock, and would never be over. */
+const readable = (text: string) => Number.isFinite(Date.parse(text))
 const wishEntries = {
   name: tokenName,
   scopes: v.pipe(v.array(scope), v.minLength(1, "must name at least one scope"), v.maxLength(4)),
   reach: v.optional(v.pipe(v.array(pattern), v.minLength(1, "must not be empty"), v.maxLength(64))),
   expiresAt: v.optional(isoTime),
 }
-const wishSchema = v.strictObject(wishEntries)
+const wishSchema = v.strictObject({
+  ...wishEntries,
+  expiresAt: v.optional(v.pipe(isoTime, v.check(readable, "must be a time such as 2027-01-31T00:00:00Z"))),
+})
 const storedSchema = v.strictObject({
   ...wishEntries,
   digest: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
@@ -200,7 +205,8 @@ function heldOf(stored: Stored): Held {
     kind: "token",
     scopes: Object.freeze([...scopes]),
     ...(reach === undefined ? {} : { reach: Object.freeze([...reach]) }),
-    ...(expiresAt === undefined ? {} : { expiresAt: Date.parse(expiresAt) }),
+    // An end nobody can read is over.
+    ...(expiresAt === undefined ? {} : { expiresAt: Date.parse(expiresAt) || 0 }),
     ends: ending.signal,
   })
   return { stored, principal, ending, lastUsed: lastUsedAt === undefined ? undefined : Date.parse(lastUsedAt) }
