@@ -185,4 +185,14 @@ describe("the catalog", () => {
     expect(() => pageOf(all, "", 2, undefined)).toThrow(/cursor/)
     expect(() => pageOf(all, Buffer.from("[1,2]").toString("base64url"), 2, undefined)).toThrow(/cursor/)
   })
+
+  it("tells nobody by its cursor what is hidden from them", () => {
+    const all = ["1", "2", "3"].map((name) => ({ item: { name }, service: view({ namespace: "a" }), name }))
+    const cursor = (...position: string[]) => Buffer.from(JSON.stringify(position)).toString("base64url")
+    const visible = ({ name }: { name: string }) => name !== "1"
+    expect(pageOf(all, cursor("a", "1"), 9, visible)).toEqual(pageOf(all, cursor("a", "nothing"), 9, visible))
+    expect(pageOf(all, cursor("a", "2"), 9, visible).items).toEqual([{ name: "3" }])
+    const last = pageOf(all, undefined, 2, ({ name }) => name !== "3")
+    expect(last).toEqual({ items: [{ name: "1" }, { name: "2" }], nextCursor: undefined })
+  })
 })

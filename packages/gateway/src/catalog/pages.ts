@@ -8,7 +8,8 @@ export interface Page<T> {
 
 /**
  * One page of a list. The cursor names the last item given, so it stays good when the list changes meanwhile: reading
- * goes on behind that item, or where it would be. Throws ClarityError `invalid_params` for a cursor not made here.
+ * goes on behind that item, or where it would be. Whoever makes one up learns nothing of what is not `visible`: it is
+ * taken for gone. Throws ClarityError `invalid_params` for a cursor not made here.
  */
 export function pageOf<T extends JsonObject>(
   entries: readonly Entry<T>[],
@@ -16,16 +17,20 @@ export function pageOf<T extends JsonObject>(
   size: number,
   visible: ((entry: Entry<T>) => boolean) | undefined,
 ): Page<T> {
-  let at = cursor === undefined ? 0 : startAfter(entries, readCursor(cursor))
   const items: T[] = []
   let last: Entry<T> | undefined
-  for (; at < entries.length && items.length < size; at++) {
+  for (
+    let at = cursor === undefined ? 0 : startAfter(entries, readCursor(cursor), visible);
+    at < entries.length;
+    at++
+  ) {
     const entry = entries[at] as Entry<T>
     if (visible !== undefined && !visible(entry)) continue
+    if (items.length === size) return { items, nextCursor: last && writeCursor(last) }
     items.push(entry.item)
     last = entry
   }
-  return { items, nextCursor: at < entries.length && last !== undefined ? writeCursor(last) : undefined }
+  return { items, nextCursor: undefined }
 }
 
 type Position = readonly [namespace: string, name: string]
@@ -48,9 +53,13 @@ function readCursor(cursor: unknown): Position {
   throw new ClarityError("invalid_params", "the cursor was not given out by this server")
 }
 
-function startAfter(entries: readonly Entry<JsonObject>[], [namespace, name]: Position): number {
+function startAfter<T extends JsonObject>(
+  entries: readonly Entry<T>[],
+  [namespace, name]: Position,
+  visible: ((entry: Entry<T>) => boolean) | undefined,
+): number {
   const at = entries.findIndex((entry) => entry.service.namespace === namespace && entry.name === name)
-  if (at >= 0) return at + 1
+  if (at >= 0 && visible?.(entries[at] as Entry<T>) !== false) return at + 1
   const next = entries.findIndex((entry) => entry.service.namespace > namespace)
   return next >= 0 ? next : entries.length
 }
