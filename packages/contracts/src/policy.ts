@@ -89,6 +89,8 @@ export interface Policy {
   readonly perPrincipal?: boolean
   /** Why a parked call may not go on under the rules of now; asked before it does. Absent or undefined: it may. */
   refusal?(input: AdmissionInput): ClarityError | undefined
+  /** Would a person be asked first, under the rules of now? Absent: nobody ever is. Says nothing of refusals. */
+  asks?(input: AdmissionInput): boolean
   /** What the caller's own person said. Throws `invalid_params` when this approval is not theirs, unknown or too old. */
   answer?(approvalId: string, principal: Principal, approved: boolean): void
   /** Tells that `visible` may answer differently from now on. Ends with the signal. */

@@ -1,6 +1,7 @@
 import {
   ClarityError,
   createBroadcast,
+  isJsonObject,
   type Backend,
   type BackendSource,
   type Interface,
@@ -88,6 +89,126 @@ describe("scopes on the endpoint", () => {
       if (status === 403)
         expect(answer).toMatchObject({ id: 1, error: { code: 40301, data: { reason: "insufficient_scope" } } })
     }
+  })
+})
+
+describe("a batch", () => {
+  const batch = (at: Served, ...methods: string[]) =>
+    at.post(
+      methods.map((method, id) => ({ jsonrpc: "2.0", id, method, params: {} })),
+      { "mcp-protocol-version": "2025-03-26" },
+    )
+
+  it("wants the same scopes as what is in it", async () => {
+    const at = await start(someone({ scopes: ["operate"] }))
+    const answers = (await (await batch(at, "tools/list", "resources/list")).json()) as { error?: object }[]
+    expect(answers).toHaveLength(2)
+    for (const { error } of answers) expect(error).toMatchObject({ data: { reason: "insufficient_scope" } })
+    const reader = await start(someone({ scopes: ["read"] }))
+    expect(await (await batch(reader, "tools/list")).json()).toMatchObject([{ result: { tools: [{}, {}, {}] } }])
+  })
+
+  it("multiplies no answer beyond measure", async () => {
+    const description = "x".repeat(1_000_000)
+    const at = await served([{ namespace: "big", face: { tools: [{ name: "t", description, inputSchema: {} }] } }])
+    open.push(at)
+    const text = await (await batch(at, ...Array.from({ length: 100 }, () => "tools/list"))).text()
+    expect(text.length).toBeLessThan(17_000_000)
+    const answers = JSON.parse(text) as { id: number; result?: object; error?: { message: string } }[]
+    expect(answers.map(({ id }) => id)).toEqual(Array.from({ length: 100 }, (_, id) => id))
+    expect(answers.filter(({ result }) => result !== undefined)).toHaveLength(16)
+    expect(answers.at(-1)?.error?.message).toMatch(/send this request alone/)
+  })
+})
+
+describe("watching a resource", () => {
+  async function watching(more: Partial<Policy>): Promise<{ at: Served; change: (...uris: string[]) => void }> {
+    const changes = createBroadcast<readonly string[]>()
+    const at = await served(
+      [
+        {
+          namespace: "docs",
+          face: { resources: [{ uri: "file:///a", name: "a" }], capabilities: { resources: { subscribe: true } } },
+          async *watch({ resources = [] }, signal) {
+            const news = changes.subscribe(signal)
+            yield { kind: "watching", resources }
+            for await (const uris of news) for (const uri of uris) yield { kind: "resource", uri, params: { uri } }
+          },
+        },
+      ],
+      { policy: { ...openPolicy(), ...more } },
+    )
+    open.push(at)
+    return { at, change: (...uris) => changes.publish(uris) }
+  }
+  const subscribe = async (at: Served) => {
+    const headers = await session(at)
+    const params = { uri: "docs+file:///a" }
+    const [answer] = await messages(
+      await at.post({ jsonrpc: "2.0", id: 2, method: "resources/subscribe", params }, headers),
+    )
+    return { answer, headers }
+  }
+
+  it("is judged as what it is, not only as something that is listed", async () => {
+    const asked: unknown[] = []
+    const refused = await watching({
+      refusal: (input) => {
+        asked.push([input.method, input.target])
+        return new ClarityError("policy_denied", "nobody watches this")
+      },
+    })
+    expect((await subscribe(refused.at)).answer).toMatchObject({ error: { message: "nobody watches this" } })
+    expect(asked).toEqual([["resources/subscribe", "file:///a"]])
+    const needsYes = await watching({ asks: () => true })
+    expect((await subscribe(needsYes.at)).answer).toMatchObject({ error: { data: { reason: "approval_required" } } })
+    const free = await watching({})
+    expect((await subscribe(free.at)).answer).toMatchObject({ result: {} })
+  })
+
+  it("tells of no part of it that is hidden", async () => {
+    const { at, change } = await watching({ visible: (_who, _service, _kind, name) => !name.endsWith("secret") })
+    const { headers } = await subscribe(at)
+    const stream = await fetch(at.url, { headers })
+    change("file:///a/secret", "file:///a/open")
+    let text = ""
+    for await (const chunk of stream.body ?? []) {
+      text += new TextDecoder().decode(chunk as Uint8Array)
+      if (text.includes("open")) break
+    }
+    expect(text).not.toContain("secret")
+  })
+})
+
+describe("a service that turns out to be another than it was", () => {
+  it("is asked about as it is now", async () => {
+    const face = (readOnlyHint: boolean): Partial<Interface> => ({
+      tools: [{ name: "go", inputSchema: { type: "object" }, annotations: { readOnlyHint } }],
+    })
+    let went = 0
+    const [before, after] = [true, false].map((readOnly) =>
+      fixedSource([fake({ namespace: "x", tools: { go: () => `${++went}` }, face: face(readOnly) })]),
+    ) as [BackendSource, BackendSource]
+    let up = false
+    const source: BackendSource = {
+      snapshot: () => {
+        const { generation, services } = (up ? after : before).snapshot()
+        return { generation, services: services.map((service): ServiceView => ({ ...service, stale: !up })) }
+      },
+      async *changes() {},
+      acquire: (id, context) => {
+        up = true
+        return after.acquire(id, context)
+      },
+    }
+    const asks: Policy["asks"] = ({ service }) =>
+      isJsonObject(service.interface?.tools[0]?.["annotations"]) &&
+      service.interface.tools[0]["annotations"]["readOnlyHint"] === false
+    const at = await served([], { source, policy: { ...openPolicy(), asks } })
+    open.push(at)
+    const [answer] = await messages(await modern(at, "tools/call", { name: "x__go" }))
+    expect(answer).toMatchObject({ result: { isError: true } })
+    expect(went).toBe(0)
   })
 })
 

@@ -217,6 +217,23 @@ describe("an approved call whose service asks back", () => {
   })
 })
 
+describe("a call that nobody was asked about, whose service asks back", () => {
+  it("is no later round of an approved one: rules that ask since then do so", async () => {
+    const { policy, seen } = askingPolicy()
+    const at = await start(policy, {
+      namespace: "disk",
+      tools: {
+        look: () => ({ resultType: "input_required", requestState: "step-1", inputRequests: {} }),
+      },
+    })
+    const look = { name: "disk__look" }
+    const [back] = await messages(await modern(at, "tools/call", look))
+    const requestState = back?.["result"].requestState as string
+    await modern(at, "tools/call", { ...look, requestState, inputResponses: {} })
+    expect(seen.map(({ continued }) => continued)).toEqual([false, false])
+  })
+})
+
 describe("a parked call under rules that changed meanwhile", () => {
   it("does not go on, and is over upstream as well", async () => {
     const { policy, forbid, inner } = askingPolicy()

@@ -2,7 +2,6 @@ import { readFileSync } from "node:fs"
 import {
   asClarityError,
   ClarityError,
-  hasScope,
   isJsonObject,
   reaches,
   silentTelemetry,
@@ -37,6 +36,7 @@ import { createListeners } from "./eras/listen.ts"
 import { answerModern } from "./eras/modern.ts"
 import { createSessions } from "./eras/sessions.ts"
 import { createParkingLot } from "./parking.ts"
+import { checkScope } from "./scope.ts"
 import { createSeal } from "./seal.ts"
 import { createSpent } from "./spent.ts"
 import { requestId } from "./trace.ts"
@@ -275,18 +275,6 @@ export function createGateway(options: GatewayOptions): Gateway {
 /** True for what begins something: a request, or a batch, which may hold some. */
 function isNew(value: unknown): boolean {
   return Array.isArray(value) || (isJsonObject(value) && "method" in value && "id" in value)
-}
-
-/**
- * Tools want the scope `call`, everything else `read` or `call`. Policy asks again for every call; here it is told in
- * the way that lets a client get itself a better token (MCP authorization, scope challenge). Throws `forbidden`.
- */
-function checkScope(principal: Principal, method: string): void {
-  if (hasScope(principal, "call") || (method !== "tools/call" && hasScope(principal, "read"))) return
-  const scope = method === "tools/call" ? "call" : "read"
-  throw new ClarityError("forbidden", `${principal.id} lacks the scope '${scope}' for ${method}`, {
-    data: { reason: "insufficient_scope", scope },
-  })
 }
 
 /** A refusal before or instead of a call, as a JSON-RPC error with the HTTP status it deserves. */

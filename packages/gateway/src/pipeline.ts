@@ -1,9 +1,9 @@
 import {
   abortError,
   asClarityError,
+  ClarityError,
   isInputRequired,
   type CallContext,
-  type ClarityError,
   type McpNotification,
   type McpResult,
   type Permit,
@@ -69,7 +69,7 @@ export async function* pipeline(core: Core, call: Call): Reply {
       for (let again = false; result === undefined; again = true) {
         lease ??= await core.source.acquire(route.service.id, context)
         reached = true
-        if (unconfirmed(route)) judgeAgain(core, route)
+        if (unconfirmed(route)) judgeAgain(core, route, permit.granted === true || route.granted)
         try {
           const reply = lease.backend.call(route.request, context)
           // Most replies are one step: only the others need somebody to hand their steps on.
@@ -118,13 +118,18 @@ function unconfirmed({ service }: Route): boolean {
   return service.stale || service.interface === undefined
 }
 
-/** What the service turned out to offer may be what a rule or a pin forbids. Throws ClarityError. */
-function judgeAgain({ source, policy }: Core, { service, admission }: Route): void {
+/** What the service turned out to offer may be what a rule or a pin forbids, or asks about. Throws ClarityError. */
+function judgeAgain({ source, policy }: Core, { service, admission }: Route, granted: boolean): void {
   const known = source.snapshot().services.find(({ id }) => id === service.id)
   if (known === undefined || known.interface === service.interface) return
   const { annotations: _stored, ...asked } = admission
-  const refused = policy.refusal?.({ ...asked, service: known })
+  const now = { ...asked, service: known }
+  const refused = policy.refusal?.(now)
   if (refused !== undefined) throw refused
+  if (granted || policy.asks?.(now) !== true) return
+  throw new ClarityError("policy_denied", "a person must approve this call as its service is now; make it again", {
+    data: { service: service.namespace, reason: "approval_required" },
+  })
 }
 
 /** The route, or a line in the timeline that says why there is none. */

@@ -64,7 +64,8 @@ export function resolve(core: Core, call: Call): Route {
     } else if (held.state !== undefined) {
       params = { ...params, requestState: held.state }
       resumed = core.parking.take(held.state, call.principal.id)
-      continued = true
+      // Only what a person let through goes on without them: rules may ask since that did not when this state was given.
+      continued = granted
     }
   }
   const { method, meta } = call.request

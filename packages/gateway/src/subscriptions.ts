@@ -29,13 +29,32 @@ export interface ResourceWatch {
 export async function watchResource(core: Core, watch: ResourceWatch): Promise<void> {
   const found = watch.view.resource(watch.uri)
   if (found === undefined || !found.service.listed) throw unknownTarget("resource", watch.uri)
-  if (core.policy.visible?.(watch.principal, found.service, "resource", found.uri) === false)
-    throw unknownTarget("resource", watch.uri)
+  const refused = whyNot(core, watch, found)
+  if (refused !== undefined) throw refused
   await new Promise<void>((resolve, reject) => {
     const unbegun = () => reject(new ClarityError("cancelled", "the subscription ended before it began"))
     void keepWatching(core, watch, found, resolve)
       .finally(() => watch.ended?.())
       .then(unbegun, reject)
+  })
+}
+
+/**
+ * Why this caller may not watch it under the rules of now; undefined: they may. What is hidden looks unknown. Where a
+ * person would have to be asked nobody is: a subscription is no call that could wait for them.
+ */
+function whyNot(
+  { policy }: Core,
+  { principal, uri }: ResourceWatch,
+  { service, uri: target }: { readonly service: ServiceView; readonly uri: string },
+): ClarityError | undefined {
+  if (policy.visible?.(principal, service, "resource", target) === false) return unknownTarget("resource", uri)
+  const input = { id: "", principal, service, method: "resources/subscribe", target, bytes: 0, depth: 0 }
+  const refused = policy.refusal?.(input)
+  if (refused !== undefined) return refused.code === "policy_denied" ? refused : unknownTarget("resource", uri)
+  if (policy.asks?.(input) !== true) return undefined
+  return new ClarityError("policy_denied", "a person must approve each use of this resource, so it cannot be watched", {
+    data: { service: service.namespace, reason: "approval_required" },
   })
 }
 
@@ -60,7 +79,8 @@ async function keepWatching(
           // Something may have changed while nobody was watching, but nothing says so: only real news is passed on.
           // An upstream may name a part of what is watched (MCP, resources: subscriptions).
           if (change.kind === "resource" && change.uri.startsWith(own)) {
-            if (core.policy.visible?.(principal, service, "resource", own) === false) return
+            if (whyNot(core, watch, { service, uri: own }) !== undefined) return
+            if (core.policy.visible?.(principal, service, "resource", change.uri) === false) continue
             watch.updated({ ...change.params, uri: uris.out(change.uri) })
           }
         }

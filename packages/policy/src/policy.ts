@@ -33,6 +33,7 @@ export interface BoundedPolicy extends Policy {
 export interface StandardPolicy extends BoundedPolicy, PolicyDesk {
   visible: NonNullable<Policy["visible"]>
   refusal: NonNullable<Policy["refusal"]>
+  asks: NonNullable<Policy["asks"]>
   answer: NonNullable<Policy["answer"]>
   changes: NonNullable<Policy["changes"]>
   /** Other limits from now on; calls under way keep their places and the limits they began with. Throws `config_error`. */
@@ -134,9 +135,28 @@ function create(parts: Parts): StandardPolicy {
       return deny(books)
     }
     const { principal, service } = input
-    const settled = (admission: Admission) => closeBooks(admission, input, books, grant)
     const admission = places.take(principal.id, service, given.bounds, signal, books, grant !== undefined)
-    return admission instanceof Promise ? admission.then(settled) : settled(admission)
+    if (!(admission instanceof Promise)) return closeBooks(admission, input, books, grant)
+    const before = grounds
+    return admission.then((waited) => {
+      const changed = grounds === before || waited.kind !== "permit" ? undefined : changedMind(input, grant)
+      if (changed === undefined) return closeBooks(waited, input, books, grant)
+      if (waited.kind === "permit") waited.permit.suspend()
+      return closeBooks(deny(changed), input, books, grant)
+    })
+  }
+
+  /** Why a call that has waited for its place may not go on: the rules changed meanwhile. */
+  function changedMind(input: AdmissionInput, grant: Grant | undefined): ClarityError | undefined {
+    const given = caseOf(input, boundsOf(input.service))
+    const refusal = refusalOf(grounds, given)
+    if (refusal !== undefined) return errorOf(refusal, given)
+    if (grounds.rules.judge(given).effect !== "ask" || input.continued === true) return undefined
+    // A yes was given under the rules it was asked under.
+    const words = grant === undefined ? "ask a person about it now" : "changed after its approval"
+    return new ClarityError("policy_denied", `the rules ${words}; make the call again`, {
+      data: { service: input.service.namespace, reason: "rules_changed" },
+    })
   }
 
   return {
@@ -171,6 +191,7 @@ function create(parts: Parts): StandardPolicy {
       return refusal === undefined ? undefined : errorOf(refusal, given)
     },
 
+    asks: (input) => grounds.rules.judge(caseOf(input, boundsOf(input.service))).effect === "ask",
     answer: (id, principal, approved) => approvals.answer(id, principal, approved),
     changes: (signal) => changed.subscribe(signal),
     load: () => places.load(),

@@ -1,11 +1,11 @@
 import { type JudgedService, type Principal } from "@clarity-runtime/contracts"
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { call, ci, local, never, notes, permitOf, refusalOf, rules } from "../test/cases.ts"
+import { call, ci, local, never, notes, permitOf, refusalOf, rules, settled } from "../test/cases.ts"
 import { standardPolicy } from "./policy.ts"
 import { createRuleSet } from "./rule-set.ts"
 import { parseRules } from "./rules-schema.ts"
-import { fixedRules } from "./rules-source.ts"
+import { fixedRules, type RulesInForce } from "./rules-source.ts"
 
 const policyOf = (...list: object[]) => standardPolicy({ rules: fixedRules(rules(...list)) })
 const fileOf = (file: object) => standardPolicy({ rules: fixedRules({ apiVersion: "clarity.policy/v1", ...file }) })
@@ -315,5 +315,43 @@ describe("what is remembered of decisions", () => {
     const long = `file:///${"a".repeat(2000)}`
     expect(of(long)).toEqual(of(long))
     expect(of(`file:///secret/${long}`)).not.toBe(of(`file:///secret/${long}`))
+  })
+})
+
+describe("rules that change while a call waits for its place", () => {
+  /** Rules that a test replaces. */
+  function changing() {
+    let current: RulesInForce = fixedRules(rules()).current
+    const listeners: (() => void)[] = []
+    const source = {
+      get current() {
+        return current
+      },
+      subscribe: (listener: () => void) => void listeners.push(listener),
+    }
+    const change = (...list: object[]) => {
+      current = fixedRules(rules(...list)).current
+      for (const listener of listeners) listener()
+    }
+    return { source, change }
+  }
+
+  it.each([
+    ["deny", "deny"],
+    ["ask", "deny"],
+    ["allow", "permit"],
+  ])("%s: %s", async (effect, kind) => {
+    const { source, change } = changing()
+    const policy = standardPolicy({ rules: source, local: { maxConcurrency: 1 } })
+    const service = notes()
+    const first = permitOf(policy.admit(call({ service }), never()))
+    const second = Promise.resolve(policy.admit(call({ service }), never()))
+    expect(policy.load()).toMatchObject({ active: 1, waiting: 1 })
+    change({ effect, tools: ["search"] })
+    first.settle(settled)
+    const admission = await second
+    expect(admission.kind).toBe(kind)
+    if (admission.kind === "permit") admission.permit.settle(settled)
+    expect(policy.load(), "it leaves nothing behind").toMatchObject({ active: 0, waiting: 0, principals: 0 })
   })
 })
