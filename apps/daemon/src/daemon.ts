@@ -104,6 +104,7 @@ export async function createDaemon(
       configuration.oauth === undefined ? undefined : { ...jwtOptions(configuration.oauth), outbound, clock }
     const tokens = own(await createTokens({ dir: stateDir, clock, otherAdmin: authToken !== undefined }))
     const bindings = own(await createBindings({ dir: stateDir, clock }))
+    await bindings.adopt(registry.snapshot().services.values())
     const logins = own(
       await createLogins({
         dir: stateDir,

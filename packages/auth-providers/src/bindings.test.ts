@@ -143,6 +143,32 @@ describe("an operator", () => {
   })
 })
 
+test("services of before there were bindings keep the secret they share, and nobody else gets it", async () => {
+  const record = (id: string, origin: unknown) => ({ id, manifest: { spec: { origin } } }) as unknown as ServiceRecord
+  const before = [
+    record("svc_a", { type: "remote_mcp", endpoint: "https://a.example/mcp", authRef: "env:KEY" }),
+    record("svc_b", { type: "remote_mcp", endpoint: "https://b.example/mcp", authRef: "header_env:X-Key:KEY" }),
+    record("svc_c", {
+      type: "local_stdio",
+      env: [
+        { name: "LEVEL", value: "1" },
+        { name: "KEY", secretRef: "env:KEY" },
+      ],
+    }),
+    record("svc_d", { type: "remote_mcp", endpoint: "https://d.example/mcp", authRef: "oauth:" }),
+    record("svc_e", { type: "remote_mcp", endpoint: "https://e.example/mcp" }),
+  ]
+  await bindings.adopt(before)
+  for (const use of [a, b, { serviceId: "svc_c" }]) expect(bindings.mayUse("env:KEY", use)).toBe(true)
+  const elsewhere = { serviceId: "svc_a", origin: "https://d.example" }
+  for (const use of [elsewhere, { serviceId: "svc_e", origin: "https://e.example" }])
+    expect((await refusal(() => bindings.mayUse("env:KEY", use))).data.reason).toBe("credential_bound")
+  await reopened()
+  for (const { serviceId } of bindings.list()) await bindings.unbind("env:KEY", serviceId)
+  await bindings.adopt(before)
+  expect(bindings.list()).toEqual([])
+})
+
 test("a removed service's bindings go with it; what was never there when it is followed stays", async () => {
   const changed = createBroadcast<RegistrySnapshot>()
   const snapshot = (...ids: string[]): RegistrySnapshot => ({

@@ -8,6 +8,7 @@ import {
   type CredentialBindings,
   type CredentialTarget,
   type Registry,
+  type ServiceRecord,
 } from "@clarity-runtime/contracts"
 import { createDocument, Damaged } from "@clarity-runtime/state"
 import * as v from "valibot"
@@ -26,6 +27,11 @@ export interface Bindings extends CredentialBindings, AsyncDisposable {
    * durably before this resolves. Throws ClarityError: `upstream_unauthorized` for every other use, `storage_error`.
    */
   mayUse(authRef: string, target: CredentialTarget): true | Promise<true>
+  /**
+   * Binds the secrets of services that were registered before bindings were kept, each service's to itself, as if it had
+   * been the first to use it. Does nothing once anything has been bound. Throws ClarityError `storage_error`.
+   */
+  adopt(services: Iterable<ServiceRecord>): Promise<void>
   /** Forgets the bindings of every service that is removed from now on. Ends with the signal. */
   follow(registry: Pick<Registry, "snapshot" | "changes">, signal: AbortSignal): Promise<void>
   /** What an operator should know of the file, oldest first. */
@@ -125,6 +131,12 @@ export async function createBindings({ dir, clock = systemClock }: BindingsOptio
       return found
     },
 
+    async adopt(services) {
+      if (document.generation > 0) return
+      const targets = [...services].flatMap(secretsOf).filter(([authRef]) => secretOf(authRef) !== undefined)
+      if (targets.length > 0) await change(() => targets.map(([authRef, target]) => made(authRef, target)))
+    },
+
     async follow(registry, signal) {
       const gone = new Set<string>()
       for await (const removed of removedServices(registry, signal)) {
@@ -142,6 +154,16 @@ export async function createBindings({ dir, clock = systemClock }: BindingsOptio
 
     [Symbol.asyncDispose]: () => document[Symbol.asyncDispose](),
   }
+}
+
+/** What a service refers to, and where it would go. */
+function secretsOf({ id, manifest }: ServiceRecord): (readonly [string, CredentialTarget])[] {
+  const { origin } = manifest.spec
+  if (origin.type === "remote_mcp")
+    return origin.authRef === undefined
+      ? []
+      : [[origin.authRef, { serviceId: id, origin: new URL(origin.endpoint).origin }]]
+  return (origin.env ?? []).flatMap((entry) => ("secretRef" in entry ? [[entry.secretRef, { serviceId: id }]] : []))
 }
 
 type Index = ReadonlyMap<string, readonly CredentialBinding[]>
