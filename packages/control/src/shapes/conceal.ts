@@ -1,6 +1,6 @@
 import type { EnvironmentEntry, ServiceManifest } from "@clarity-runtime/contracts"
 
-const telling = /(?:key|token|secret|passw(?:or)?d|credential|authorization|bearer)s?$/i
+const telling = /(?:key|token|secret|passw(?:or)?d|credential|authorization|bearer|cookie)s?$/i
 const mask = "***"
 
 /**
@@ -25,17 +25,26 @@ export function concealManifest(manifest: ServiceManifest): Record<string, unkno
   }
 }
 
-/** `--api-key=x` and `--api-key x` keep their name only; URLs lose their query's values. */
+/**
+ * `--api-key=x`, `--api-key x` and `--header "Authorization: x"` keep their names only; URLs lose their credentials and
+ * their query's values, `--db=postgres://...` too.
+ */
 export function concealArguments(args: readonly string[]): string[] {
   return args.map((argument, at) => {
-    const [, name] = /^([^=\s]+)=/.exec(argument) ?? []
-    if (name !== undefined && telling.test(name)) return `${name}=${mask}`
+    const [, name, value = ""] = /^([^=:\s]+)=(.*)$/s.exec(argument) ?? []
+    if (name !== undefined) return `${name}=${telling.test(name) ? mask : concealWords(value)}`
     const before = args[at - 1]
     if (before !== undefined && /^--?[^=]+$/.test(before) && telling.test(before) && !argument.startsWith("-"))
       return mask
-    if (/^bearer\s/i.test(argument)) return `Bearer ${mask}`
-    return concealUrl(argument)
+    return concealWords(argument)
   })
+}
+
+/** A header as programs take it (`X-Api-Key: x`), a bare token, a URL; any other text as it is. */
+function concealWords(text: string): string {
+  const [, header] = /^([\w-]+)\s*:(?!\/\/)/.exec(text) ?? []
+  if (header !== undefined && telling.test(header)) return `${header}: ${mask}`
+  return /^bearer\s/i.test(text) ? `Bearer ${mask}` : concealUrl(text)
 }
 
 /** A URL without credentials and with its query's values masked; any other text as it is. */
