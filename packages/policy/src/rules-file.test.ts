@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process"
+import { writeFileSync } from "node:fs"
 import { chmod, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -245,4 +246,21 @@ it("is named as the operator named it, never by its place", async () => {
   const said = JSON.stringify([source.current.problem, telemetry.events])
   expect(said).toContain("policy.json")
   expect(said).not.toContain(folder)
+})
+
+describe("a rules file that changes while the daemon starts", () => {
+  it("is read again", async () => {
+    const { open, path, write } = await workspace()
+    await write(denying("search"))
+    let changes = 0
+    const telemetry = {
+      record: () => {
+        if (changes++ === 0) writeFileSync(path, JSON.stringify(denying("other")))
+      },
+      logOf: () => ({ write: () => {} }),
+    }
+    const source = await open({ telemetry })
+    if (!allows(source)) await changeOf(source)
+    expect(allows(source)).toBe(true)
+  })
 })

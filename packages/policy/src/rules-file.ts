@@ -112,7 +112,7 @@ export async function rulesFile(options: RulesFileOptions): Promise<RulesFileSou
       rules = createRuleSet(parseRules(value, shown))
       written = value as JsonObject
     } catch (error) {
-      const why = error instanceof ClarityError ? error.message : `${shown} is not valid JSON`
+      const why = error instanceof ClarityError ? error.message : `${shown} is not valid JSON${placeOf(error)}`
       return fallBack(why)
     }
     const known = good?.version === rules.version
@@ -154,8 +154,8 @@ export async function rulesFile(options: RulesFileOptions): Promise<RulesFileSou
     // No folder yet, or no watches left: looking regularly finds it all the same.
   }
 
-  async function follow(): Promise<void> {
-    let seen = await stamp(path)
+  async function follow(since: string): Promise<void> {
+    let seen = since
     while (!closing.signal.aborted) {
       const wait = new AbortController()
       news = () => wait.abort()
@@ -172,8 +172,10 @@ export async function rulesFile(options: RulesFileOptions): Promise<RulesFileSou
     }
   }
 
+  // Before the file is read: what changes from then on is seen.
+  const since = await stamp(path)
   await reload(false)
-  const following = follow()
+  const following = follow(since)
   return {
     get current() {
       return current
@@ -195,6 +197,12 @@ export async function rulesFile(options: RulesFileOptions): Promise<RulesFileSou
       await lastGood[Symbol.asyncDispose]()
     },
   }
+}
+
+/** Where V8 met what is no JSON; its own words would repeat what stands there. */
+function placeOf(error: unknown): string {
+  const found = error instanceof Error ? /\(line (\d+) column (\d+)\)/.exec(error.message) : null
+  return found ? ` (line ${found[1]}, column ${found[2]})` : ""
 }
 
 function openLastGood({ stateDir, fs, clock = systemClock }: RulesFileOptions): Promise<Document<LastGood>> {
