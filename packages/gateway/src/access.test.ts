@@ -166,6 +166,20 @@ describe("watching a resource", () => {
     expect((await subscribe(free.at)).answer).toMatchObject({ result: {} })
   })
 
+  it("has an end for one caller, however many streams it opens", async () => {
+    const { at } = await watching({})
+    const accepted: number[] = []
+    const streams: Response[] = []
+    for (let stream = 0; stream < 5; stream++) {
+      const uris = Array.from({ length: 256 }, (_, i) => `docs+file:///${stream}/${i}`)
+      const response = await modern(at, "subscriptions/listen", { notifications: { resourceSubscriptions: uris } })
+      streams.push(response)
+      const { value } = (await response.body?.getReader().read()) ?? {}
+      accepted.push(new TextDecoder().decode(value).split("file:///").length - 1)
+    }
+    expect(accepted).toEqual([256, 256, 256, 256, 0])
+  })
+
   it("tells of no part of it that is hidden", async () => {
     const { at, change } = await watching({ visible: (_who, _service, _kind, name) => !name.endsWith("secret") })
     const { headers } = await subscribe(at)
@@ -256,6 +270,35 @@ describe("credentials that end", () => {
     const [listened] = await Promise.all(streams.map(textOf))
     expect(listened).toContain('"resultType":"complete"')
     expect(await textOf(await listen(at)), "a stream opened too late ends at once").toContain("complete")
+  })
+
+  it("end the answers that are being streamed to them, in either era", async () => {
+    const revoked = new AbortController()
+    let aborted = 0
+    const slow: FakeService = {
+      namespace: "slow",
+      face: { tools: [{ name: "go", inputSchema: { type: "object" } }] },
+      async *call(_request, { signal }) {
+        yield { method: "notifications/progress", params: { progressToken: 1, progress: 1 } }
+        await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()))
+        aborted++
+        return { content: [] }
+      },
+    }
+    const at = await served([slow], {
+      authenticators: [{ authenticate: () => someone({ ends: revoked.signal }) }],
+    })
+    open.push(at)
+    const params = { name: "slow__go" }
+    const legacy = { jsonrpc: "2.0", id: 1, method: "tools/call", params }
+    const answers = [
+      await modern(at, "tools/call", params),
+      await at.post(legacy),
+      await at.post(legacy, await session(at)),
+    ]
+    revoked.abort()
+    for (const text of await Promise.all(answers.map(textOf))) expect(text).not.toContain('"result"')
+    expect(aborted, "the call of a session goes on until that ends").toBeGreaterThanOrEqual(2)
   })
 
   it("do so also when their time is over", async () => {

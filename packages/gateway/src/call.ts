@@ -46,6 +46,8 @@ export interface Core {
   readonly spent: Spent
   readonly alarms: Alarms
   readonly refusals: Refusals
+  /** Resources that are watched now, by the id of who watches them. */
+  readonly watches: Map<string, number>
   catalog(): Catalog
   readonly info: { readonly name: string; readonly version: string; readonly title: string }
   readonly pageSize: number

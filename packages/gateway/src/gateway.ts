@@ -107,6 +107,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     catalog: () => catalog,
     alarms: createAlarms(),
     refusals,
+    watches: new Map(),
     parking: createParkingLot({ clock, capacity: 1024, perPrincipal: 64, expiryMs: patienceMs }),
     seal: createSeal({
       expiryMs: patienceMs,

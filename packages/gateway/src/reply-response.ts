@@ -1,7 +1,7 @@
 import type { Alarms } from "./alarms.ts"
 import { asClarityError, type ClarityError, type McpResult } from "@clarity-runtime/contracts"
 import { jsonResponse } from "./edge/rpc.ts"
-import { openSse } from "./edge/sse.ts"
+import { openSse, type SseChannel } from "./edge/sse.ts"
 
 /** How one era writes the parts of a reply. */
 export interface ReplyFormat<Step> {
@@ -33,6 +33,8 @@ export interface ReplyEnds {
   hangUp(): void
   /** The reply is complete; what closes from now on closes in order. */
   done(): void
+  /** Given the stream, where the reply became one, to close it before its time. */
+  opened?(stream: Pick<SseChannel, "close" | "signal">): void
 }
 
 /**
@@ -44,7 +46,7 @@ export async function replyResponse<Step>(
   reply: AsyncGenerator<Step, McpResult, void>,
   format: ReplyFormat<Step>,
   ends: ReplyEnds,
-  openStream: () => ReplyStream = () => plainStream(ends.hangUp),
+  openStream: () => ReplyStream = () => plainStream(ends),
 ): Promise<Response> {
   try {
     const first = reply.next()
@@ -91,9 +93,10 @@ function stream<Step>(
   return response
 }
 
-function plainStream(hangUp: () => void): ReplyStream {
+function plainStream(ends: ReplyEnds): ReplyStream {
   const channel = openSse()
-  channel.signal.addEventListener("abort", hangUp, { once: true })
+  channel.signal.addEventListener("abort", () => ends.hangUp(), { once: true })
+  ends.opened?.(channel)
   return {
     response: channel.response,
     sink: { send: (text) => channel.send(text), drained: () => channel.drained(), end: () => channel.close() },

@@ -31,12 +31,32 @@ export async function watchResource(core: Core, watch: ResourceWatch): Promise<v
   if (found === undefined || !found.service.listed) throw unknownTarget("resource", watch.uri)
   const refused = whyNot(core, watch, found)
   if (refused !== undefined) throw refused
+  const leave = enter(core, watch.principal)
   await new Promise<void>((resolve, reject) => {
     const unbegun = () => reject(new ClarityError("cancelled", "the subscription ended before it began"))
     void keepWatching(core, watch, found, resolve)
+      .finally(leave)
       .finally(() => watch.ended?.())
       .then(unbegun, reject)
   })
+}
+
+/** Each holds a service open and asks it anew when that ends: a caller has so many over all its streams and sessions. */
+const mostWatched = 1024
+
+/** Gives back what takes this watch off the count. Throws `rate_limited`. */
+function enter({ watches }: Core, { id }: Principal): () => void {
+  const own = watches.get(id) ?? 0
+  if (own >= mostWatched) {
+    const data = { reason: "subscriptions", retryAfterMs: 30_000 }
+    throw new ClarityError("rate_limited", `too many resources are watched (${own}/${mostWatched})`, { data })
+  }
+  watches.set(id, own + 1)
+  return () => {
+    const rest = (watches.get(id) ?? 1) - 1
+    if (rest > 0) watches.set(id, rest)
+    else watches.delete(id)
+  }
 }
 
 /**

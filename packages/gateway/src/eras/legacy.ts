@@ -72,13 +72,17 @@ export function openLegacyStream(
   if (session === undefined) return new Response(null, { status: 405, headers: { allow: "POST" } })
   session.touch()
   const last = http.headers.get("last-event-id")
-  const untilCredentialsEnd = ({ signal, close }: { signal: AbortSignal; close: () => void }) =>
-    whenCredentialsEnd(principal, core.clock.now(), signal, close)
+  const untilCredentialsEnd = endingWith(core, principal)
   if (last === null) return session.standing.attach(undefined, untilCredentialsEnd)
   const [, stream, seq] = /^([A-Za-z0-9_-]{1,64})\/(\d{1,15})$/.exec(last) ?? []
   const log = stream === undefined ? undefined : session.findStream(stream)
   if (log === undefined) throw new ClarityError("invalid_request", "Last-Event-ID names no stream of this session")
   return log.attach(Number(seq), untilCredentialsEnd)
+}
+
+/** Closes a stream when the credentials it was opened with are no longer good. */
+function endingWith(core: Core, principal: Principal): (stream: { signal: AbortSignal; close: () => void }) => void {
+  return ({ signal, close }) => whenCredentialsEnd(principal, core.clock.now(), signal, close)
 }
 
 export function endSession(sessions: Sessions, http: HttpRequest, principal: Principal, view: CatalogView): Response {
@@ -202,14 +206,15 @@ async function answerRequest(
   const hangUp = () => {
     if (!over) controller.abort(new ClarityError("cancelled", "the client closed the connection"))
   }
-  const ends = { hangUp, done: () => (over = true) }
+  const opened = endingWith(core, principal)
+  const ends = { hangUp, done: () => (over = true), opened }
   if (session === undefined) {
     http.onClose(hangUp)
     return replyResponse(core.alarms, reply, format, ends)
   }
   return replyResponse(core.alarms, reply, format, ends, () => {
     const log = session.openStream()
-    return { response: log.attach(0), sink: log }
+    return { response: log.attach(0, opened), sink: log }
   })
 }
 

@@ -5,6 +5,7 @@ import {
   isJsonObject,
   metaKeys,
   modernVersions,
+  whenCredentialsEnd,
   type ClientCapabilities,
   type ClientProfile,
   type JsonObject,
@@ -88,7 +89,11 @@ export async function answerModern(core: Core, listeners: Listeners, request: Mo
     }
     const format = modernFormat(core, id, method, client)
     if (method === "server/discover") return jsonResponse(format.result(discover(core, request)))
-    return await replyResponse(core.alarms, dispatch(core, call), format, { hangUp, done: () => (over = true) })
+    return await replyResponse(core.alarms, dispatch(core, call), format, {
+      hangUp,
+      done: () => (over = true),
+      opened: ({ signal, close }) => whenCredentialsEnd(request.principal, core.clock.now(), signal, close),
+    })
   } catch (thrown) {
     core.refusals.record(thrown, { rpc: method, principal: request.principal.id })
     const error = asClarityError(thrown)
