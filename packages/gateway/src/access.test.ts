@@ -240,6 +240,24 @@ describe("a principal that reaches one service", () => {
     expect((await modern(at, "tools/list", {}, { path: "/notes" })).status).toBe(200)
   })
 
+  it("is not told by headers it did not send that a hidden tool is there", async () => {
+    const property = { type: "string", "x-mcp-header": "Tenant" }
+    const tools = ["there", "open"].map((name) => ({
+      name,
+      inputSchema: { type: "object", properties: { tenant: property } },
+    }))
+    const at = await served([{ namespace: "vault", face: { tools } }], {
+      policy: { ...openPolicy(), visible: (_who, _service, _kind, name) => name !== "there" },
+    })
+    open.push(at)
+    const call = async (name: string) => {
+      const response = await modern(at, "tools/call", { name: `vault__${name}`, arguments: { tenant: "a" } })
+      return { status: response.status, text: (await response.text()).replaceAll(name, "*") }
+    }
+    expect(await call("there")).toEqual(await call("nowhere"))
+    expect((await call("open")).status).toBe(400)
+  })
+
   it("is told nothing of others in the instructions, in either era", async () => {
     const at = await start(narrow)
     const [found] = await messages(await modern(at, "server/discover"))

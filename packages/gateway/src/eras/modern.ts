@@ -66,7 +66,9 @@ export async function answerModern(core: Core, listeners: Listeners, request: Mo
     }
     if (method === "tools/call" && typeof params["name"] === "string") {
       const tool = request.view.tool(params["name"])
-      if (tool !== undefined) checkParameterHeaders(http.headers, tool.item, params["arguments"])
+      // What is hidden is as good as not there: its headers would tell that it is.
+      if (tool !== undefined && core.policy.visible?.(request.principal, tool.service, "tool", tool.name) !== false)
+        checkParameterHeaders(http.headers, tool.item, params["arguments"])
     }
     const controller = new AbortController()
     let over = false
