@@ -8,6 +8,7 @@ import { table } from "./bench/table.ts"
 import {
   allowed,
   measureAgain,
+  p99,
   p99Of,
   p99OfEach,
   ratioOf,
@@ -106,6 +107,8 @@ function verdict(
       String(own.length),
       String(sum(({ calls }) => calls)),
       String(sum(({ errors }) => errors)),
+      p99([...new Set(own.flatMap(({ quiet }) => quiet))]).toFixed(1),
+      p99(windows).toFixed(1),
       (ratios[Math.floor(ratios.length / 2)] ?? Number.NaN).toFixed(2),
       (ratios.at(-1) ?? Number.NaN).toFixed(2),
       (Math.max(...own.map(({ peakMb }) => peakMb)) - memory.first).toFixed(0),
@@ -116,7 +119,9 @@ function verdict(
     "cells",
     "healthy calls",
     "errors",
-    "p99 ratio, median",
+    "p99 undisturbed, ms",
+    "beside faults, ms",
+    "x, median of cells",
     "worst",
     "MB above the start, at most",
   ]
@@ -134,7 +139,7 @@ function verdict(
   console.log(
     `above ${allowed}, but not beyond this machine's noise: ${unclear.length} cells${names === "" ? "" : `, ${names}`}`,
   )
-  const all = quantiles(cells.flatMap(({ quiet }) => quiet.map(({ p99 }) => p99)))
+  const all = quantiles(cells.flatMap(({ quiet }) => quiet.map((window) => p99([window]))))
   console.log(`p99 of quiet windows: median ${all[1]} ms, middle half ${all[0]} to ${all[2]} ms`)
   console.log(`${cells.length} cells, ${broken.length} broken promises`)
   for (const words of broken) console.log(`  ${words}`)

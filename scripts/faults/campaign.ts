@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { faults, kinds, type Cell, type Fault, type Kind } from "../../test/fixtures/faultd/catalog.ts"
 import { caseOf, type Case } from "../../test/fixtures/faultd/services.ts"
 import { callFault, portOf, registerFault, removeFault, type Got } from "../../test/e2e/support/faults.ts"
-import { median } from "../bench/load.ts"
+import { quantile } from "../bench/load.ts"
 import type { Window } from "./load.ts"
 import { patience, type Stand } from "./stand.ts"
 
@@ -151,8 +151,8 @@ export function ratioOf(cell: Measured): number {
  */
 export function tooSlow(cell: Measured, deviations: number): boolean {
   if (ratioOf(cell) <= allowed) return false
-  const slow = cell.disturbed.map(({ p99 }) => p99 / allowed)
-  const quiet = cell.quiet.map(({ p99 }) => p99)
+  const slow = cell.disturbed.map((window) => p99([window]) / allowed)
+  const quiet = cell.quiet.map((window) => p99([window]))
   let sum = 0
   for (const one of slow) for (const other of quiet) sum += one > other ? 1 : one === other ? 0.5 : 0
   const pairs = slow.length * quiet.length
@@ -160,16 +160,24 @@ export function tooSlow(cell: Measured, deviations: number): boolean {
   return (sum - pairs / 2) / deviation > deviations
 }
 
-/** Medians of all windows, milliseconds. */
+/** Milliseconds, of all calls of those windows together: a window alone has too few for a hundredth to mean much. */
+export function p99(windows: readonly Window[], tool?: string): number {
+  const times = windows.flatMap((window) =>
+    tool === undefined ? Object.values(window.times).flat() : (window.times[tool] ?? []),
+  )
+  return quantile(
+    times.sort((a, b) => a - b),
+    0.99,
+  )
+}
+
 export function p99Of({ disturbed, quiet }: Measured): { readonly disturbed: number; readonly quiet: number } {
-  return { disturbed: median(disturbed.map(({ p99 }) => p99)), quiet: median(quiet.map(({ p99 }) => p99)) }
+  return { disturbed: p99(disturbed), quiet: p99(quiet) }
 }
 
 /** The same of each healthy service, as `name quiet > disturbed`. */
 export function p99OfEach({ disturbed, quiet }: Measured): string {
-  const of = (windows: readonly Window[], tool: string) => median(windows.map(({ p99Of }) => p99Of[tool] ?? 0))
-  const tools = Object.keys(disturbed[0]?.p99Of ?? {})
-  return tools
-    .map((tool) => `${tool.split("__")[0]} ${of(quiet, tool).toFixed(1)} > ${of(disturbed, tool).toFixed(1)}`)
+  return Object.keys(disturbed[0]?.times ?? {})
+    .map((tool) => `${tool.split("__")[0]} ${p99(quiet, tool).toFixed(1)} > ${p99(disturbed, tool).toFixed(1)}`)
     .join(", ")
 }

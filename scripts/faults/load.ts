@@ -1,6 +1,6 @@
 // A process that calls healthy services at a fixed rate, whatever comes of it, and tells of the windows it is asked for.
 import { Pool } from "undici"
-import { callOf, quantile } from "../bench/load.ts"
+import { callOf } from "../bench/load.ts"
 
 export interface LoadOrder {
   readonly origin: string
@@ -13,10 +13,8 @@ export interface LoadOrder {
 export interface Window {
   readonly calls: number
   readonly errors: number
-  readonly p50: number
-  readonly p99: number
-  /** The same of each service alone. */
-  readonly p99Of: Readonly<Record<string, number>>
+  /** What each call took, by its tool. */
+  readonly times: Readonly<Record<string, readonly number[]>>
   readonly firstError?: string
 }
 
@@ -70,27 +68,15 @@ process.on("message", (message: "begin" | "end") => {
 })
 
 function told(inside: readonly Sample[]): Window {
-  const times = inside.map(({ ms }) => ms).sort((a, b) => a - b)
-  const p99Of = Object.fromEntries(
-    order.targets.map(({ tool }) => {
-      const own = inside.filter((sample) => sample.tool === tool).map(({ ms }) => ms)
-      return [
-        tool,
-        quantile(
-          own.sort((a, b) => a - b),
-          0.99,
-        ),
-      ]
-    }),
+  const times = Object.fromEntries(
+    order.targets.map(({ tool }) => [tool, inside.filter((sample) => sample.tool === tool).map(({ ms }) => ms)]),
   )
   const failed = inside.filter(({ error }) => error !== undefined)
   const first = failed[0]?.error
   return {
     calls: inside.length,
     errors: failed.length,
-    p50: quantile(times, 0.5),
-    p99: quantile(times, 0.99),
-    p99Of,
+    times,
     ...(first === undefined ? {} : { firstError: first }),
   }
 }

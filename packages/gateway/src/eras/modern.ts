@@ -12,10 +12,11 @@ import {
   type McpNotification,
   type McpResult,
   type Principal,
+  type Tool,
 } from "@clarity-runtime/contracts"
 import type { Call, Core } from "../call.ts"
 import { instructionsFor } from "../catalog/instructions.ts"
-import type { CatalogView } from "../catalog/view.ts"
+import type { CatalogView, Entry } from "../catalog/view.ts"
 import { dispatch } from "../dispatch.ts"
 import { errorText, jsonResponse, notificationText, resultText, type RpcId } from "../edge/rpc.ts"
 import type { HttpRequest } from "../edge/http.ts"
@@ -66,9 +67,7 @@ export async function answerModern(core: Core, listeners: Listeners, request: Mo
     }
     if (method === "tools/call" && typeof params["name"] === "string") {
       const tool = request.view.tool(params["name"])
-      // What is hidden is as good as not there: its headers would tell that it is.
-      if (tool !== undefined && core.policy.visible?.(request.principal, tool.service, "tool", tool.name) !== false)
-        checkParameterHeaders(http.headers, tool.item, params["arguments"])
+      if (tool !== undefined) checkHeadersOf(tool, core, request, params)
     }
     const controller = new AbortController()
     let over = false
@@ -100,6 +99,15 @@ export async function answerModern(core: Core, listeners: Listeners, request: Mo
     core.refusals.record(thrown, { rpc: method, principal: request.principal.id })
     const error = asClarityError(thrown)
     return jsonResponse(errorText(id, error), error.entry.http)
+  }
+}
+
+/** What is hidden is as good as not there: to be asked for its headers would tell that it is. Throws `header_mismatch`. */
+function checkHeadersOf(tool: Entry<Tool>, { policy }: Core, { http, principal }: ModernRequest, params: JsonObject) {
+  try {
+    checkParameterHeaders(http.headers, tool.item, params["arguments"])
+  } catch (mismatch) {
+    if (policy.visible?.(principal, tool.service, "tool", tool.name) !== false) throw mismatch
   }
 }
 
