@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { registerFault, removeFault } from "../../test/e2e/support/faults.ts"
-import { median } from "../bench/load.ts"
+import { p99 } from "./campaign.ts"
 import type { Stand } from "./stand.ts"
 
 const services = 100
@@ -59,7 +59,7 @@ export async function crashLoops({ url, daemon, load, faultd }: Stand): Promise<
   }
   await Promise.all(ids.map((id) => removeFault(url, id)))
   const errors = windows.reduce((sum, window) => sum + window.errors, 0)
-  const ratio = median(windows.map(({ p99 }) => p99)) / median(quiet.map(({ p99 }) => p99))
+  const ratio = p99(windows) / p99(quiet)
   console.log(`${services} services that end at every start, ${watchedMs / 1000} s:`)
   for (const [step, gaps] of seen.entries()) {
     const [least, most] = [Math.min(...gaps), Math.max(...gaps)].map(Math.round)
