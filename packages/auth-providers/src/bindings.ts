@@ -29,7 +29,7 @@ export interface Bindings extends CredentialBindings, AsyncDisposable {
   mayUse(authRef: string, target: CredentialTarget): true | Promise<true>
   /**
    * Binds the secrets of services that were registered before bindings were kept, each service's to itself, as if it had
-   * been the first to use it. Does nothing once anything has been bound. Throws ClarityError `storage_error`.
+   * been the first to use it. Does nothing once anything has been bound. What cannot be kept is left to the first use.
    */
   adopt(services: Iterable<ServiceRecord>): Promise<void>
   /** Forgets the bindings of every service that is removed from now on. Ends with the signal. */
@@ -134,7 +134,12 @@ export async function createBindings({ dir, clock = systemClock }: BindingsOptio
     async adopt(services) {
       if (document.generation > 0) return
       const targets = [...services].flatMap(secretsOf).filter(([authRef]) => secretOf(authRef) !== undefined)
-      if (targets.length > 0) await change(() => targets.map(([authRef, target]) => made(authRef, target)))
+      if (targets.length === 0) return
+      try {
+        await change(() => targets.map(([authRef, target]) => made(authRef, target)))
+      } catch (error) {
+        if (!(error instanceof ClarityError) || error.code !== "storage_error") throw error
+      }
     },
 
     async follow(registry, signal) {

@@ -271,11 +271,14 @@ export async function createLogins(options: LoginsOptions): Promise<Logins> {
     },
 
     async follow(registry, signal) {
-      for await (const gone of removedServices(registry, signal)) {
+      const gone = new Set<string>()
+      for await (const removed of removedServices(registry, signal)) {
+        for (const id of removed) gone.add(id)
         try {
           await store.update((book) => without(book, gone))
+          gone.clear()
         } catch (error) {
-          // A login without its service is of no use to anybody.
+          // A login without its service is of no use to anybody; tried again with the next removal.
           if (!(error instanceof ClarityError)) throw error
         }
       }

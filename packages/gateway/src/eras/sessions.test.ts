@@ -14,3 +14,18 @@ it("makes room by ending the session that has been silent the longest", () => {
   expect([find(used), find(silent), find(fresh)]).toEqual([used, undefined, fresh])
   sessions.close()
 })
+
+it("ends with the credential that opened it, whatever bears the same name later", () => {
+  const sessions = createSessions(systemClock, { idleMs: 60_000, total: 10, perPrincipal: 2 })
+  const revoked = new AbortController()
+  const client = { era: "legacy", protocolVersion: "2025-11-25", capabilities: {} } as const
+  const opened = sessions.create({ ...everyone, ends: revoked.signal }, undefined, client)
+  const other = sessions.create(everyone, undefined, client)
+  const running = new AbortController()
+  opened.running.set(1, running)
+  revoked.abort()
+  expect(sessions.find(opened.id, everyone, undefined)).toBeUndefined()
+  expect(running.signal.aborted).toBe(true)
+  expect(sessions.find(other.id, everyone, undefined)).toBe(other)
+  sessions.close()
+})

@@ -183,5 +183,8 @@ function createSession(
       for (const log of [standing, ...streams.values()]) log.forget()
     },
   }
+  // A credential that merely expires is renewed by its client, who keeps the session; one that is taken away is not.
+  const { ends } = principal
+  ends?.addEventListener("abort", () => session.end(), { once: true, signal: over.signal })
   return session
 }
