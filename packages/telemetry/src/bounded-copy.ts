@@ -7,6 +7,11 @@ const maxText = 4096
 const cutMark = "[cut]"
 const plainName = /^[A-Za-z0-9_.]{1,32}$/
 
+/** True for field names that can be kept as they are. */
+export function isPlainName(name: string): boolean {
+  return plainName.test(name)
+}
+
 /** What one record may still cost, in bytes of JSON; counts down. */
 export interface Budget {
   bytes: number
@@ -29,7 +34,7 @@ function copyObject(source: JsonObject, budget: Budget, depth: number): JsonObje
   const copy: JsonObject = {}
   for (const key of Object.keys(source)) {
     if (key === "__proto__") continue
-    const name = plainName.test(key) ? key : oneLine(key, 128)
+    const name = isPlainName(key) ? key : oneLine(key, 128)
     if (!spend(budget, costOf(name) + 2)) {
       copy[cutMark] = true
       break

@@ -2,7 +2,10 @@ import type { Clock, LogLine, RecordedEvent } from "@clarity-runtime/contracts"
 
 /** One thing that was recorded, on its way out of memory; `lost`: so many found no room between the one before and the one behind. */
 export type TelemetryItem =
-  | { readonly event: RecordedEvent }
+  | {
+      readonly event: RecordedEvent
+      /** The event as JSON, where that is at hand; it begins with `seq`. */ readonly json?: string
+    }
   | { readonly serviceId: string; readonly line: LogLine }
   | { readonly lost: number }
 

@@ -27,10 +27,11 @@ export class PackedRing<T> {
     return this.#next - this.#first
   }
 
-  push(item: T): void {
+  /** Returns the item's JSON. One larger than the whole block is not kept. */
+  push(item: T): string {
     const text = JSON.stringify(item)
     const length = Buffer.byteLength(text)
-    if (length > this.#capacity) return
+    if (length > this.#capacity) return text
     const block = (this.#block ??= Buffer.allocUnsafeSlow(this.#capacity))
     if (this.length === this.#maxItems) this.#first++
     if (this.#write + length > this.#capacity) {
@@ -45,6 +46,7 @@ export class PackedRing<T> {
     this.#lengths[slot] = length
     this.#write += length
     this.#next++
+    return text
   }
 
   /** The nth newest; 0 is the newest. */

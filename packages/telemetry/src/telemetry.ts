@@ -14,6 +14,7 @@ import {
 } from "@clarity-runtime/contracts"
 import { boundedCopy, costOf, type Budget } from "./bounded-copy.ts"
 import { CallCounter, type CallStats } from "./call-stats.ts"
+import { createCleanCheck } from "./clean-call.ts"
 import { Delivery, type DeliveryState, type Queued, type TelemetrySink } from "./delivery.ts"
 import { oneLine } from "./one-line.ts"
 import { PackedRing } from "./packed-ring.ts"
@@ -68,6 +69,7 @@ export function createTelemetry(options: TelemetryOptions = {}): RuntimeTelemetr
   const counters = new Map<string, CallCounter>()
   const logs = new Map<string, ServiceLogRing>()
   const stamp = stamper(clock)
+  const isClean = createCleanCheck()
   let seq = 0
 
   const deliveries = (options.sinks ?? []).map(
@@ -82,7 +84,7 @@ export function createTelemetry(options: TelemetryOptions = {}): RuntimeTelemetr
 
   function keep(event: RecordedEvent, bytes: number): void {
     seq = event.seq
-    if (event.kind === callKind) calls.push({ ...event, clean: true })
+    if (event.kind === callKind) void calls.push({ ...event, clean: true })
     else others.push(event, bytes)
   }
 
@@ -92,10 +94,14 @@ export function createTelemetry(options: TelemetryOptions = {}): RuntimeTelemetr
     const small = readers.readers === 0 ? sizeOfSmallCall(given) : undefined
     if (small !== undefined) {
       const { kind, level, message, serviceId, data } = given
-      const kept = { seq: ++seq, at: stamp(), kind, level, message, serviceId, data, clean: false }
-      calls.push(kept)
+      const kept = { seq: ++seq, at: stamp(), kind, level, message, serviceId, data }
+      const json = calls.push(kept)
       count(given)
-      if (deliveries.length > 0) deliver({ later: () => ({ event: callOf(kept) }) }, small)
+      if (deliveries.length > 0)
+        deliver(
+          { later: () => (isClean(kept) ? { event: kept as RecordedEvent, json } : { event: callOf(kept) }) },
+          small,
+        )
       return
     }
     const budget: Budget = { bytes: recordBytes - reserve }
@@ -152,12 +158,12 @@ interface Kept {
   readonly message: string
   readonly serviceId?: string | undefined
   readonly data?: TimelineEvent["data"] | undefined
-  readonly clean: boolean
+  readonly clean?: true
 }
 
 function callOf({ clean, ...kept }: Kept): RecordedEvent {
   const event = kept as RecordedEvent
-  return clean ? event : { seq: kept.seq, at: kept.at, ...cleaned(event, { bytes: recordBytes - reserve }) }
+  return clean === true ? event : { seq: kept.seq, at: kept.at, ...cleaned(event, { bytes: recordBytes - reserve }) }
 }
 
 const smallBytes = 4096

@@ -19,11 +19,11 @@ const beginning = /^\{"seq":(\d{1,16}),/
 
 /**
  * One line: a JSON object that begins with its number and ends with the hash of the line before and its own, which
- * covers every byte in front of it. `fields` is never empty.
+ * covers every byte in front of it. `fields` are those of the record as JSON without braces, never none.
  */
-export function chain(before: AuditHead, fields: object): { readonly line: string; readonly head: AuditHead } {
+export function chain(before: AuditHead, fields: string): { readonly line: string; readonly head: AuditHead } {
   const seq = before.seq + 1
-  const covered = `{"seq":${seq},${JSON.stringify(fields).slice(1, -1)},"prev":"${before.hash}"`
+  const covered = `{"seq":${seq},${fields},"prev":"${before.hash}"`
   const own = hash("sha256", covered)
   return { line: `${covered},"hash":"${own}"}\n`, head: { seq, hash: own } }
 }
