@@ -100,7 +100,9 @@ it("a file that is not in force is a finding", async () => {
   write(".clarity/policy.json", "{")
   const { code, stdout, stderr } = await ctl("policy", "reload")
   expect([code, stderr]).toEqual([1, "clarityctl: the rules file as it is now is not in force\n"])
-  expect(stdout).toMatch(/^rules [0-9a-f]{12} of \.clarity\/policy\.json: 2 rules\nproblem: .* is not valid JSON\n$/)
+  expect(stdout).toMatch(
+    /^rules [0-9a-f]{12} of \.clarity\/policy\.json: 2 rules\nproblem: .* is not valid JSON( \(line \d+, column \d+\))?\n$/,
+  )
   const { closed } = await createControlClient({ url: daemon.url }).policyStatus({})
   expect(closed).toBe(false)
 })

@@ -10,10 +10,10 @@ export interface Pace {
   restMs(): number
 }
 
-/** 2,000 messages or 16 MiB in a second, and a tenth of that at once. */
+/** 2,000 messages or 32 MiB in a second, and a quarter of that at once. */
 const messageMs = 1000 / 2000
-const byteMs = 1000 / (16 * 1024 * 1024)
-const burstMs = 100
+const byteMs = 1000 / (32 * 1024 * 1024)
+const burstMs = 250
 
 export function createPace(clock: Clock): Pace {
   let debtMs = 0

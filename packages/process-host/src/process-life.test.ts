@@ -200,7 +200,8 @@ describe.runIf(linux)("reaping", () => {
     const record = JSON.parse(await readFile(file, "utf8")) as { owner: object }
     await writeFile(file, JSON.stringify({ ...record, owner: { pid: 2 ** 22 + 1, startTime: "1" } }))
     const next = createLauncher({ stateDir, environment: process.env, budgetBytes: 2 ** 40, clock: systemClock })
-    await connect(next, oddService("plain"))
+    // Another service: the first launcher lives, and clears the folder of the one it loses.
+    await connect(next, { ...oddService("plain"), id: "svc_next" })
     expect(family.filter((pid) => lives(pid))).toEqual([])
     await next[Symbol.asyncDispose]()
   })
