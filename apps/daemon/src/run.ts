@@ -1,7 +1,6 @@
 import type { Configuration } from "./configuration.ts"
 import { createDaemon } from "./daemon.ts"
 import { registerExamples } from "./examples.ts"
-import { leaveHeapRoom } from "./heap-room.ts"
 import { listen } from "./listen.ts"
 import { watchOverload } from "./overload.ts"
 
@@ -22,7 +21,6 @@ export async function run(configuration: Configuration, readAgain: () => Configu
   }
   process.on("SIGINT", stop)
   process.on("SIGTERM", stop)
-  leaveHeapRoom()
 
   const daemon = await createDaemon(configuration, readAgain)
   process.on("SIGHUP", () => daemon.reload())
