@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { load, median, type Measured, type Target } from "./load.ts"
-import { daemon, root, script, type Started } from "./processes.ts"
+import { cpuMs, daemon, root, script, type Started } from "./processes.ts"
 import { addService, waitUntilRunning } from "./services.ts"
 import { table } from "./table.ts"
 
@@ -18,6 +18,9 @@ const rules = {
   budgets: [{ per: "principal", windowSeconds: 3600, calls: 1_000_000_000, seconds: 86_400 }],
   pin: ["*"],
 }
+
+/** Milliseconds one daemon is asked before it is the other's turn: shorter than the machine's own ups and downs. */
+const sliceMs = 250
 
 export interface GuardedOptions {
   readonly workspace: string
@@ -39,12 +42,18 @@ export async function guarded({ workspace, rounds, seconds }: GuardedOptions): P
     const [without, having] = [target(`${kind}, without`, open, tool), target(`${kind}, guarded`, shut, tool, token)]
     for (const one of [without, having]) await load(one, 16, text, 2000) // warm
     for (const connections of [1, 16, 64]) {
-      const measured: { without: Measured; having: Measured }[] = []
-      for (let round = 0; round < rounds; round++)
-        measured.push({
-          without: await load(without, connections, text, seconds * 1000),
-          having: await load(having, connections, text, seconds * 1000),
-        })
+      const measured: Round[] = []
+      for (let round = 0; round < rounds; round++) {
+        const sums: Round = { without: nothing(), having: nothing() }
+        // Without, having, having, without: what drifts slower than a slice falls on both alike.
+        for (let slice = 0; slice < Math.max(4, (seconds * 2000) / sliceMs); slice++) {
+          const which = slice % 4 === 1 || slice % 4 === 2 ? "having" : "without"
+          const [one, pid] = which === "having" ? [having, shut.pid] : [without, open.pid]
+          const before = cpuMs(pid)
+          add(sums[which], await load(one, connections, text, sliceMs), cpuMs(pid) - before)
+        }
+        measured.push(sums)
+      }
       report(`${kind}, c=${connections}`, measured)
     }
   }
@@ -75,16 +84,50 @@ async function daemonWith(workspace: string, upstream: Started, settings: object
   return started
 }
 
-function report(title: string, measured: readonly { without: Measured; having: Measured }[]): void {
-  const ratios = measured.map(({ without, having }) => having.requestsPerSecond / without.requestsPerSecond)
+/** What one daemon did in a round; `ms` is the time it was asked for, `cpu` the milliseconds of processor it took. */
+interface Sum {
+  calls: number
+  ms: number
+  cpu: number
+  errors: number
+  readonly p50: number[]
+  readonly p99: number[]
+}
+
+interface Round {
+  readonly without: Sum
+  readonly having: Sum
+}
+
+function nothing(): Sum {
+  return { calls: 0, ms: 0, cpu: 0, errors: 0, p50: [], p99: [] }
+}
+
+function add(sum: Sum, { requests, requestsPerSecond, errors, p50, p99 }: Measured, cpu: number): void {
+  sum.calls += requests
+  sum.ms += (requests / requestsPerSecond) * 1000
+  sum.cpu += cpu
+  sum.errors += errors
+  sum.p50.push(p50)
+  sum.p99.push(p99)
+}
+
+function report(title: string, rounds: readonly Round[]): void {
+  const rate = ({ calls, ms }: Sum) => (calls / ms) * 1000
+  const cost = ({ calls, cpu }: Sum) => (cpu / calls) * 1000
+  const ratios = rounds.map(({ without, having }) => rate(having) / rate(without))
+  const costs = rounds.map(({ without, having }) => cost(having) / cost(without))
   const body = (["without", "having"] as const).map((which) => [
     which === "having" ? "guarded" : "without",
-    median(measured.map((round) => round[which].requestsPerSecond)),
-    median(measured.map((round) => round[which].p50)),
-    median(measured.map((round) => round[which].p99)),
+    median(rounds.map((round) => rate(round[which]))),
+    median(rounds.map((round) => median(round[which].p50))),
+    median(rounds.map((round) => median(round[which].p99))),
     which === "having" ? median(ratios) : 1,
     which === "having" ? `${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)}` : "",
-    measured.reduce((sum, round) => sum + round[which].errors, 0),
+    median(rounds.map((round) => cost(round[which]))),
+    which === "having" ? median(costs) : 1,
+    rounds.reduce((sum, round) => sum + round[which].errors, 0),
   ])
-  console.log(`${title}\n\n${table(["daemon", "req/s", "p50 ms", "p99 ms", "x without", "min–max", "errors"], body)}\n`)
+  const head = ["daemon", "req/s", "p50 ms", "p99 ms", "x without", "min–max", "CPU µs/call", "x CPU", "errors"]
+  console.log(`${title}\n\n${table(head, body)}\n`)
 }

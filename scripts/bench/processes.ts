@@ -56,6 +56,18 @@ export function residentMb(pid: number): number {
   }
 }
 
+/** Milliseconds of processor that a process and its threads have taken so far; where there is no /proc, NaN. */
+export function cpuMs(pid: number): number {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8")
+    // proc_pid_stat(5): utime and stime are fields 14 and 15, in hundredths of a second; the name before may hold blanks.
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
+    return (Number(fields[11]) + Number(fields[12])) * 10
+  } catch {
+    return Number.NaN
+  }
+}
+
 export function stopAll(): void {
   for (const child of running) child.kill("SIGTERM")
 }

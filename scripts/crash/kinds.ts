@@ -187,10 +187,10 @@ const auditKind: StateKind = {
     const log = auditLog({ directory, durability: "each", fs, segmentBytes: 20_000 })
     return {
       read: () => new Map(recordsBelow(directory).map(({ message }) => message.split(" ") as [string, string])),
-      set: (key, value) =>
-        log.write([
-          { event: { seq: 1, at: new Date().toISOString(), kind: "crash", level: "info", message: `${key} ${value}` } },
-        ]),
+      set: (key, value) => {
+        const at = new Date().toISOString()
+        return log.write([JSON.stringify({ seq: 1, at, kind: "crash", level: "info", message: `${key} ${value}` })])
+      },
       // Torn by a power cut, never acknowledged, and cut off by the next start.
       notices: problems
         .filter(({ what }) => !what.startsWith("the last line is not complete"))

@@ -60,7 +60,15 @@ export function matcherOf(matchers: Matchers, how: "opens" | "closes"): Matcher 
   }
   if (services !== undefined) {
     const test = names(services)
-    checks.push(["services", ({ service }) => namesOfService(service, how).some(test)])
+    const known = new WeakMap<JudgedService, boolean>()
+    checks.push([
+      "services",
+      ({ service }) => {
+        let matches = known.get(service)
+        if (matches === undefined) known.set(service, (matches = namesOfService(service, how).some(test)))
+        return matches
+      },
+    ])
   }
   if (policyRefs !== undefined) {
     const test = names(policyRefs)

@@ -37,6 +37,18 @@ interface Compiled {
   readonly mismatch: Matcher
 }
 
+/** By principal, method and target: three look-ups of texts that are at hand cost less than one of a text made for it. */
+interface Verdicts {
+  count: number
+  readonly of: Map<string, Map<string, Map<string | undefined, Verdict>>>
+}
+
+function inner<K, V>(outer: Map<string, Map<K, V>>, key: string): Map<K, V> {
+  let found = outer.get(key)
+  if (found === undefined) outer.set(key, (found = new Map()))
+  return found
+}
+
 const everybody: readonly Approver[] = ["client", "operator"]
 /** Verdicts kept for one view of one service; beyond that all are worked out anew. */
 const remembered = 8192
@@ -48,7 +60,7 @@ export function createRuleSet(file: RulesFile): RuleSet {
   const caps = file.limits.map((cap) => ({ cap, meant: serviceMatcher(cap.services) }))
   const pinned = file.pin.length === 0 ? () => false : serviceMatcher(file.pin)
   const byDefault: Verdict = { effect: file.default, rule: undefined, listed: false, approvers: everybody }
-  const memory = new WeakMap<JudgedService, Map<string, Verdict>>()
+  const memory = new WeakMap<JudgedService, Verdicts>()
 
   function decide(subject: Subject): Verdict {
     const matching = compiled.filter(({ mismatch }) => mismatch(subject) === undefined)
@@ -76,13 +88,15 @@ export function createRuleSet(file: RulesFile): RuleSet {
       const { service, principal, method, target } = subject
       if (service.interface === undefined || (target?.length ?? 0) > longestRemembered) return decide(subject)
       let verdicts = memory.get(service)
-      if (verdicts === undefined) memory.set(service, (verdicts = new Map()))
-      const key = `${method} ${principal.length} ${principal}${target === undefined ? "" : `/${target}`}`
-      let verdict = verdicts.get(key)
-      if (verdict === undefined) {
-        if (verdicts.size >= remembered) verdicts.clear()
-        verdicts.set(key, (verdict = decide(subject)))
+      if (verdicts === undefined) memory.set(service, (verdicts = { count: 0, of: new Map() }))
+      const known = verdicts.of.get(principal)?.get(method)?.get(target)
+      if (known !== undefined) return known
+      const verdict = decide(subject)
+      if (++verdicts.count > remembered) {
+        verdicts.count = 1
+        verdicts.of.clear()
       }
+      inner(inner(verdicts.of, principal), method).set(target, verdict)
       return verdict
     },
     trace: (subject) =>

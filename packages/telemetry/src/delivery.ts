@@ -1,13 +1,11 @@
-import type { Clock, LogLine, RecordedEvent } from "@clarity-runtime/contracts"
+import type { Clock, LogLine } from "@clarity-runtime/contracts"
 
-/** One thing that was recorded, on its way out of memory; `lost`: so many found no room between the one before and the one behind. */
-export type TelemetryItem =
-  | {
-      readonly event: RecordedEvent
-      /** The event as JSON, where that is at hand; it begins with `seq`. */ readonly json?: string
-    }
-  | { readonly serviceId: string; readonly line: LogLine }
-  | { readonly lost: number }
+/**
+ * One thing that was recorded, on its way out of memory: an event as the JSON of a `RecordedEvent`, beginning with its
+ * `seq`; a line of a log; or how many found no room between the one before and the one behind. (Events are bare texts
+ * because V8 puts objects that often live until the next collection into its old space, where each keeps its text.)
+ */
+export type TelemetryItem = string | { readonly serviceId: string; readonly line: LogLine } | { readonly lost: number }
 
 /**
  * Somewhere records are kept or shown. Gets them in order, in batches, one batch at a time; a batch whose write is
@@ -39,16 +37,13 @@ const maxItems = 10_000
 const maxBytes = 8 * 1024 * 1024
 const closeMs = 5_000
 
-/** What waits in a queue; `later` makes the item of what is not worth making while a call waits. */
-export type Queued = TelemetryItem | { readonly later: () => TelemetryItem }
-
 /** The bounded queue before one sink. Adding never waits; what finds no room is counted, and the sink is told where. */
 export class Delivery {
   readonly #sink: TelemetrySink
   readonly #clock: Clock
   readonly #onFailure: (sink: string, reason: string) => void
   readonly #closing = new AbortController()
-  #queue: Queued[] = []
+  #queue: TelemetryItem[] = []
   #sizes: number[] = []
   #bytes = 0
   #written = 0
@@ -57,6 +52,8 @@ export class Delivery {
   #gap = 0
   #failing: string | undefined
   #running: Promise<void> | undefined
+  /** Ends the wait for a batch to fill. */
+  #filling: AbortController | undefined
 
   constructor(sink: TelemetrySink, clock: Clock, onFailure: (sink: string, reason: string) => void) {
     this.#sink = sink
@@ -64,8 +61,8 @@ export class Delivery {
     this.#onFailure = onFailure
   }
 
-  add(item: Queued, bytes: number): void {
-    if ("line" in item && this.#sink.takes === "events") return
+  add(item: TelemetryItem, bytes: number): void {
+    if (typeof item !== "string" && "line" in item && this.#sink.takes === "events") return
     if (this.#closing.signal.aborted || this.#queue.length >= maxItems || this.#bytes + bytes > maxBytes) {
       this.#lost++
       this.#gap++
@@ -74,6 +71,8 @@ export class Delivery {
     this.#tellGap()
     this.#push(item, bytes)
     this.#running ??= this.#run()
+    // What waits longer than it must outlives the young generation, and costs the collector a copy.
+    if (this.#queue.length >= batchItems) this.#filling?.abort()
   }
 
   state(): DeliveryState {
@@ -89,13 +88,14 @@ export class Delivery {
   /** Writes what is queued, for at most five seconds, then closes the sink. */
   async close(): Promise<void> {
     this.#closing.abort()
+    this.#filling?.abort()
     const finished = (this.#running ?? Promise.resolve()).then(() => this.#sink[Symbol.asyncDispose]())
     const late = new AbortController()
     await Promise.race([finished.catch((error: unknown) => this.#fail(error)), this.#clock.sleep(closeMs, late.signal)])
     late.abort()
   }
 
-  #push(item: Queued, bytes: number): void {
+  #push(item: TelemetryItem, bytes: number): void {
     this.#queue.push(item)
     this.#sizes.push(bytes)
     this.#bytes += bytes
@@ -109,8 +109,8 @@ export class Delivery {
 
   async #run(): Promise<void> {
     while (this.#queue.length > 0) {
-      if (this.#queue.length < batchItems) await this.#clock.sleep(batchMs, this.#closing.signal)
-      const batch = this.#queue.slice(0, batchItems).map((item) => ("later" in item ? item.later() : item))
+      if (this.#queue.length < batchItems && !this.#closing.signal.aborted) await this.#fill()
+      const batch = this.#queue.slice(0, batchItems)
       if (!(await this.#write(batch))) break
       this.#queue.splice(0, batch.length)
       for (const bytes of this.#sizes.splice(0, batch.length)) this.#bytes -= bytes
@@ -119,13 +119,19 @@ export class Delivery {
     this.#running = undefined
   }
 
+  async #fill(): Promise<void> {
+    this.#filling = new AbortController()
+    await this.#clock.sleep(batchMs, this.#filling.signal)
+    this.#filling = undefined
+  }
+
   /** Tries until the batch is written. False when it is given up, because the end has come. */
   async #write(batch: readonly TelemetryItem[]): Promise<boolean> {
     for (;;) {
       const last = this.#closing.signal.aborted
       try {
         await this.#sink.write(batch)
-        this.#written += batch.filter((item) => !("lost" in item)).length
+        this.#written += batch.filter((item) => typeof item === "string" || !("lost" in item)).length
         this.#failing = undefined
         return true
       } catch (error) {

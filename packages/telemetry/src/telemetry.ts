@@ -15,7 +15,7 @@ import {
 import { boundedCopy, costOf, type Budget } from "./bounded-copy.ts"
 import { CallCounter, type CallStats } from "./call-stats.ts"
 import { createCleanCheck } from "./clean-call.ts"
-import { Delivery, type DeliveryState, type Queued, type TelemetrySink } from "./delivery.ts"
+import { Delivery, type DeliveryState, type TelemetryItem, type TelemetrySink } from "./delivery.ts"
 import { oneLine } from "./one-line.ts"
 import { PackedRing } from "./packed-ring.ts"
 import { Ring } from "./ring.ts"
@@ -63,7 +63,7 @@ export function createTelemetry(options: TelemetryOptions = {}): RuntimeTelemetr
   const { capacity = 20_000, maxBytes = 16 * 1024 * 1024, includeLifecycle = true, clock = systemClock } = options
   const bounds: LogBounds = { ...logBounds, ...options.log }
   const half = Math.max(1, Math.floor(capacity / 2))
-  const calls = new PackedRing<Kept>(half, maxBytes / 2)
+  const calls = new PackedRing<RecordedEvent>(half, maxBytes / 2)
   const others = new Ring<RecordedEvent>(half, maxBytes / 2)
   const readers = createBroadcast<RecordedEvent>(unreadEvents)
   const counters = new Map<string, CallCounter>()
@@ -78,30 +78,26 @@ export function createTelemetry(options: TelemetryOptions = {}): RuntimeTelemetr
         record({ kind: "telemetry.sink_failed", level: "error", message: `${name}: ${reason}` }),
       ),
   )
-  const deliver = (item: Queued, bytes: number) => {
+  const deliver = (item: TelemetryItem, bytes: number) => {
     for (const delivery of deliveries) delivery.add(item, bytes)
   }
 
   function keep(event: RecordedEvent, bytes: number): void {
     seq = event.seq
-    if (event.kind === callKind) void calls.push({ ...event, clean: true })
+    if (event.kind === callKind) void calls.push(event)
     else others.push(event, bytes)
   }
 
   function record(given: TimelineEvent): void {
     if (!includeLifecycle && given?.kind !== callKind) return
-    // Calls come by the thousand and few are ever looked at: a small one is cleaned when somebody reads it.
-    const small = readers.readers === 0 ? sizeOfSmallCall(given) : undefined
-    if (small !== undefined) {
+    const small = sizeOfSmallCall(given)
+    // Calls come by the thousand: one that is clean is written once as JSON, and nothing of it stays behind as an object.
+    if (small !== undefined && isClean(given)) {
       const { kind, level, message, serviceId, data } = given
-      const kept = { seq: ++seq, at: stamp(), kind, level, message, serviceId, data }
-      const json = calls.push(kept)
+      const json = calls.push({ seq: ++seq, at: stamp(), kind, level, message, serviceId, data } as RecordedEvent)
       count(given)
-      if (deliveries.length > 0)
-        deliver(
-          { later: () => (isClean(kept) ? { event: kept as RecordedEvent, json } : { event: callOf(kept) }) },
-          small,
-        )
+      deliver(json, small)
+      if (readers.readers > 0) readers.publish(JSON.parse(json) as RecordedEvent)
       return
     }
     const budget: Budget = { bytes: recordBytes - reserve }
@@ -110,7 +106,7 @@ export function createTelemetry(options: TelemetryOptions = {}): RuntimeTelemetr
     keep(event, bytes)
     count(event)
     readers.publish(event)
-    deliver({ event }, bytes)
+    if (deliveries.length > 0) deliver(JSON.stringify(event), bytes)
   }
 
   function count(event: TimelineEvent): void {
@@ -149,28 +145,11 @@ export function createTelemetry(options: TelemetryOptions = {}): RuntimeTelemetr
   }
 }
 
-/** A call in memory. One that is not clean yet is cleaned when it is read. */
-interface Kept {
-  readonly seq: number
-  readonly at: string
-  readonly kind: string
-  readonly level: TimelineEvent["level"]
-  readonly message: string
-  readonly serviceId?: string | undefined
-  readonly data?: TimelineEvent["data"] | undefined
-  readonly clean?: true
-}
-
-function callOf({ clean, ...kept }: Kept): RecordedEvent {
-  const event = kept as RecordedEvent
-  return clean === true ? event : { seq: kept.seq, at: kept.at, ...cleaned(event, { bytes: recordBytes - reserve }) }
-}
-
 const smallBytes = 4096
 
 /**
- * About how many bytes a call's record takes. One that is flat and small can wait to be cleaned; anything else is not
- * what the gateway writes: undefined. Lists of flat objects are its only depth (the shape of arguments).
+ * About how many bytes a call's record takes. One that is not flat and small is not what the gateway writes: undefined.
+ * Lists of flat objects are its only depth (the shape of arguments).
  */
 function sizeOfSmallCall(given: TimelineEvent): number | undefined {
   if (given?.kind !== callKind || typeof given.message !== "string" || typeof given.serviceId !== "string")
@@ -220,7 +199,11 @@ function cleaned(given: TimelineEvent, budget: Budget): TimelineEvent {
 }
 
 /** Newest first out of both rings, by number. */
-function newestOf(calls: PackedRing<Kept>, others: Ring<RecordedEvent>, query: EventQuery): readonly RecordedEvent[] {
+function newestOf(
+  calls: PackedRing<RecordedEvent>,
+  others: Ring<RecordedEvent>,
+  query: EventQuery,
+): readonly RecordedEvent[] {
   const { serviceId, kind = "", before = Number.POSITIVE_INFINITY } = query
   const limit = pageSize(query.limit)
   const page: RecordedEvent[] = []
@@ -231,7 +214,7 @@ function newestOf(calls: PackedRing<Kept>, others: Ring<RecordedEvent>, query: E
     const right = others.newest(other)
     if (call === undefined && right === undefined) break
     const isCall = (call?.seq ?? 0) > (right?.seq ?? 0)
-    const event = isCall ? callOf(call as Kept) : (right as RecordedEvent)
+    const event = (isCall ? call : right) as RecordedEvent
     if (isCall) call = calls.newest(++at)
     else other++
     if (event.seq < before && event.kind.startsWith(kind) && (serviceId === undefined || event.serviceId === serviceId))

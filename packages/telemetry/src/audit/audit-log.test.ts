@@ -37,9 +37,15 @@ const records = () => lines().map((line) => JSON.parse(line))
 const messages = () => records().map(({ message }) => message)
 
 let counter = 0
-const item = (message = `m${++counter}`): TelemetryItem => ({
-  event: { seq: ++counter, at: new Date().toISOString(), kind: "k", level: "info", message, data: { n: counter } },
-})
+const item = (message = `m${++counter}`): TelemetryItem =>
+  JSON.stringify({
+    seq: ++counter,
+    at: new Date().toISOString(),
+    kind: "k",
+    level: "info",
+    message,
+    data: { n: counter },
+  })
 async function written(count: number, options: Partial<AuditLogOptions> = {}): Promise<void> {
   const log = auditLog({ directory: directory(), ...options })
   for (let n = 0; n < count; n++) await log.write([item()])

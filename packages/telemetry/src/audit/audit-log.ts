@@ -18,6 +18,7 @@ import {
   type OpenFile,
 } from "@clarity-runtime/state"
 import type { TelemetryItem, TelemetrySink } from "../delivery.ts"
+import { ByteRoom } from "./byte-room.ts"
 import { chain, genesis } from "./chain.ts"
 import { newestIn } from "./newest.ts"
 import { headOf, nameOf, readAnchor, readTail, segmentsIn, withSegment } from "./segments.ts"
@@ -80,7 +81,9 @@ export function auditLog(options: AuditLogOptions): AuditLog {
   let current: Segment | undefined
   let head: AuditHead = genesis
   let synced: Synced | undefined
+  /** Written and not yet known to be on the disk. */
   let unsynced: Buffer[] = []
+  const room = new ByteRoom()
   let failing: string | undefined
   let keepingSynced = false
   let turn: Promise<unknown> = Promise.resolve()
@@ -185,8 +188,13 @@ export function auditLog(options: AuditLogOptions): AuditLog {
       throw error
     }
     synced = { segment: next.number, size: next.size }
-    unsynced = []
+    forgetUnsynced()
     return next
+  }
+
+  function forgetUnsynced(): void {
+    unsynced = []
+    room.release()
   }
 
   async function cut(path: string, size: number): Promise<void> {
@@ -215,7 +223,7 @@ export function auditLog(options: AuditLogOptions): AuditLog {
   async function sync(segment: Segment): Promise<void> {
     await segment.file.syncData()
     synced = { segment: segment.number, size: segment.size }
-    unsynced = []
+    forgetUnsynced()
     if (await isThere(segment)) return
     // Writing on would fill a file that nobody can see.
     tell("audit.file_gone", `${nameOf(segment.number)} was removed or replaced while it was written`)
@@ -263,7 +271,7 @@ export function auditLog(options: AuditLogOptions): AuditLog {
     let segment = await ready()
     const telling = told.length
     const sealed = seal(head, [...told.map((event) => fieldsOf({ at: now(), ...event })), ...batch.flatMap(recordOf)])
-    if (segment.size > 0 && (segment.size + sealed.bytes.length > segmentBytes || tooOld(segment))) {
+    if (segment.size > 0 && (segment.size + sealed.size > segmentBytes || tooOld(segment))) {
       await sync(segment)
       segment = await ready()
       if (segment.size > 0) {
@@ -272,34 +280,40 @@ export function auditLog(options: AuditLogOptions): AuditLog {
         current = segment = await begin(segment.number + 1)
       }
     }
-    await append(segment, sealed.bytes)
-    unsynced.push(sealed.bytes)
+    const mark = room.mark()
     const previous = head
-    head = sealed.head
     try {
+      const bytes = bytesOf(sealed)
+      await append(segment, bytes)
+      unsynced.push(bytes)
+      head = sealed.head
       if (durability === "each") await sync(segment)
     } catch (error) {
       // The batch will be handed in again.
-      unsynced.pop()
+      if (head !== previous) unsynced.pop()
       head = previous
+      room.giveBack(mark)
       throw error
     }
     told.splice(0, telling)
+  }
+
+  function bytesOf({ lines, size }: Sealed): Buffer {
+    const bytes = room.take(size)
+    let at = 0
+    for (const line of lines) at += bytes.write(line, at)
+    return bytes
   }
 
   const now = () => new Date(clock.now()).toISOString()
   const tooOld = (segment: Segment) => clock.now() - segment.begunAt >= segmentMs
 
   function recordOf(item: TelemetryItem): string[] {
-    if ("lost" in item) {
-      const message = `${item.lost} events found no room here`
-      return [fieldsOf({ at: now(), kind: "audit.gap", level: "error", message, data: { lost: item.lost } })]
-    }
-    if (!("event" in item)) return []
     // Numbers here are the chain's own: behind the first comma is all but the event's.
-    if (item.json !== undefined) return [item.json.slice(item.json.indexOf(",") + 1, -1)]
-    const { seq: _own, ...fields } = item.event
-    return [fieldsOf(fields)]
+    if (typeof item === "string") return [item.slice(item.indexOf(",") + 1, -1)]
+    if (!("lost" in item)) return []
+    const message = `${item.lost} events found no room here`
+    return [fieldsOf({ at: now(), kind: "audit.gap", level: "error", message, data: { lost: item.lost } })]
   }
 
   return {
@@ -339,16 +353,24 @@ function fieldsOf(record: object): string {
   return JSON.stringify(record).slice(1, -1)
 }
 
+interface Sealed {
+  readonly lines: readonly string[]
+  /** Of all lines, in bytes. */
+  readonly size: number
+  readonly head: AuditHead
+}
+
 /** The lines of these records behind `before`. */
-function seal(before: AuditHead, records: readonly string[]): { readonly bytes: Buffer; readonly head: AuditHead } {
+function seal(before: AuditHead, records: readonly string[]): Sealed {
   let head = before
-  let text = ""
-  for (const record of records) {
+  let size = 0
+  const lines = records.map((record) => {
     const chained = chain(head, record)
-    text += chained.line
     head = chained.head
-  }
-  return { bytes: Buffer.from(text), head }
+    size += Buffer.byteLength(chained.line)
+    return chained.line
+  })
+  return { lines, size, head }
 }
 
 /** For what cannot make matters worse when it fails. */
