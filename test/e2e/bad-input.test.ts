@@ -369,6 +369,7 @@ describe("starting the daemon", () => {
     writeFileSync(file, "{}")
     await refuses(workspace, 78, /--port must be a whole number/, ["--port", "no"])
     await refuses(workspace, 78, /CLARITY_REMOTE_DEFAULT_TIMEOUT_MS/, [], { CLARITY_REMOTE_DEFAULT_TIMEOUT_MS: "soon" })
+    await refuses(workspace, 78, /CLARITY_BUDGET_MAX_TOTAL_COST_USD/, [], { CLARITY_BUDGET_MAX_TOTAL_COST_USD: "free" })
     await refuses(workspace, 78, /--bogus/, ["--bogus"])
     await refuses(workspace, 78, /cannot be read/, ["--config", "/no/such/file.json"])
   })

@@ -183,3 +183,14 @@ async function listen(signal: AbortSignal) {
   await until("acknowledged")
   return { until }
 }
+
+it("bounds a run by what the environment says where the rules are silent", async () => {
+  const env = { CLARITY_BUDGET_MAX_TOOL_CALLS_PER_RUN: "2", CLARITY_BUDGET_MAX_TOTAL_COST_USD: "0.5" }
+  await using bounded = await startDaemon({ env })
+  await bounded.register(manifest("acting", stdioActor(stage(bounded.workspace, "acting"))))
+  const call = (run: string) =>
+    callTool(bounded.url, "acting__echo", { text: "so far" }, { headers: { "x-clarity-run-id": run } })
+  for (let n = 0; n < 2; n++) expect(textOf(await call("a"))).toBe("so far")
+  expect(failureOf(await call("a"))).toMatchObject({ code: "policy_denied", reason: "budget" })
+  expect(textOf(await call("b"))).toBe("so far")
+})

@@ -165,7 +165,7 @@ export interface Configuration {
   /** What holds where the rules file says nothing of circuits and of runs. */
   readonly guards: {
     readonly circuit: { readonly windowSeconds: number; readonly minCalls: number; readonly errorRate: number }
-    readonly run: { readonly calls: number; readonly tokens: number }
+    readonly run: { readonly calls: number; readonly tokens: number; readonly usd: number }
   }
   readonly provisioning: boolean
   readonly auditIncludeLifecycle: boolean
@@ -244,6 +244,7 @@ export function readConfiguration(flags: Flags, environment: Environment, cwd: s
       run: {
         calls: fromEnvironment("CLARITY_BUDGET_MAX_TOOL_CALLS_PER_RUN", 1, 1_000_000_000) ?? 64,
         tokens: fromEnvironment("CLARITY_BUDGET_MAX_TOTAL_TOKENS_PER_RUN", 1, 1_000_000_000_000) ?? 200_000,
+        usd: amountFrom("CLARITY_BUDGET_MAX_TOTAL_COST_USD", environment["CLARITY_BUDGET_MAX_TOTAL_COST_USD"]) ?? 20,
       },
     },
     provisioning: switchFrom(environment["CLARITY_ENABLE_MCP_PROVISIONING"]) ?? file.provisioning ?? false,
@@ -314,6 +315,13 @@ function shareFrom(name: string, text: string | undefined): number | undefined {
   if (text === undefined || text === "") return undefined
   const value = /^(?:0?\.\d+|0|1(?:\.0+)?|0\.\d+)$/.test(text) ? Number(text) : Number.NaN
   if (!(value >= 0.01 && value <= 1)) throw new ClarityError("config_error", `${name} must be a number from 0.01 to 1`)
+  return value
+}
+
+function amountFrom(name: string, text: string | undefined): number | undefined {
+  if (text === undefined || text === "") return undefined
+  const value = /^\d{1,9}(?:\.\d{1,6})?$/.test(text) ? Number(text) : Number.NaN
+  if (!(value > 0)) throw new ClarityError("config_error", `${name} must be a number above 0, such as 20 or 0.5`)
   return value
 }
 

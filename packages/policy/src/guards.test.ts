@@ -98,6 +98,10 @@ describe("a budget", () => {
     permitOf(admit()).settle({ ...settled, usage })
     permitOf(admit()).settle({ ...settled, usage: { ...usage, model: "m" } })
     expect(refusalOf(admit()).message).toContain("2 USD")
+    const usual = policyOf({ prices }, { run: { usd: 2 } })
+    permitOf(usual.admit({ run: "a" })).settle({ ...settled, usage: { ...usage, model: "m" } })
+    expect(refusalOf(usual.admit({ run: "a" })).message).toContain("2 USD")
+    permitOf(usual.admit({ run: "b" }))
   })
 
   it("counts the bytes of an answer only where they are bounded", () => {

@@ -37,7 +37,7 @@ interface Charge {
 export interface GuardDefaults {
   readonly circuit?: CircuitWish | undefined
   /** For every run that is named, unless the rules have budgets of runs themselves. */
-  readonly run?: { readonly calls?: number; readonly tokens?: number } | undefined
+  readonly run?: { readonly calls?: number; readonly tokens?: number; readonly usd?: number } | undefined
 }
 
 export function createGuards(clock: Clock, first: RuleSet, defaults: GuardDefaults = {}): Guards {
