@@ -29,8 +29,8 @@ export interface Selection {
 
 const quietMs = 500
 const disturbedMs = 900
-/** Between two calls of the faulty service: its caller hears what became of one before making the next, as models do. */
-const pauseMs = 150
+/** Calls of the faulty service while the others are watched: one begins every so many milliseconds. */
+const pacedMs = 150
 /** A named answer must be there by then: the longest call, a start waited for, and the machine's own slowness. */
 const deadlineMs = patience.totalMs + 3000
 const nearby = 5
@@ -113,12 +113,14 @@ async function measure(
   }
 }
 
-/** One call after the other until the window is over. */
+/** One call after the other begins, whether the last has ended or not, until the window is over. */
 async function callAgain(url: string, one: Case): Promise<Got[]> {
-  const calls: Got[] = []
-  for (const until = performance.now() + disturbedMs; performance.now() < until; await sleep(pauseMs))
-    calls.push(await callFault(url, one, deadlineMs))
-  return calls
+  const calls: Promise<Got>[] = []
+  for (let at = 0; at < disturbedMs; at += pacedMs) {
+    calls.push(callFault(url, one, deadlineMs))
+    await sleep(pacedMs)
+  }
+  return Promise.all(calls)
 }
 
 /** Pairs of a quiet and a disturbed window more, for a cell whose first one may have met another's noise. */
