@@ -1,4 +1,6 @@
 import type { Clock, JsonObject, LogLine, RecordedEvent, TimelineEvent } from "@clarity-runtime/contracts"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import * as fc from "fast-check"
 import { describe, expect, test, vi } from "vitest"
 import type { TelemetryItem, TelemetrySink } from "./delivery.ts"
@@ -286,6 +288,57 @@ describe("figures", () => {
       telemetry.record(called({ durationMs }))
     expect(telemetry.stats("svc_1")?.calls).toBe(6)
     expect(telemetry.stats("svc_1")?.p99Ms).toBeGreaterThan(0)
+  })
+})
+
+describe("calls that are not what their type says", () => {
+  test.each<[string, unknown]>([
+    ["a text", "Bearer abcdefgh"],
+    ["null", null],
+    ["a date", new Date(0)],
+    [
+      "a class",
+      new (class {
+        readonly toJSON = () => "Bearer abcdefgh"
+      })(),
+    ],
+    ["one that writes itself", Object.create({ toJSON: () => "Bearer abcdefgh" })],
+    [
+      "one that throws",
+      {
+        get x(): never {
+          throw new Error("no")
+        },
+      },
+    ],
+  ])("are recorded without a secret, for readers too: %s", async (_what, data) => {
+    const telemetry = createTelemetry({ clock: quickClock })
+    const ending = new AbortController()
+    const reading = take(telemetry.follow(ending.signal), 1)
+    telemetry.record({ ...called(), data: data as JsonObject })
+    expect(telemetry.events(newest())).toHaveLength(1)
+    expect(JSON.stringify([telemetry.events(newest()), await reading])).not.toContain("abcdefgh")
+    ending.abort()
+  })
+
+  test("hold on to nothing of the texts they were cut from", () => {
+    setFlagsFromString("--expose-gc")
+    const collect = runInNewContext("gc") as () => void
+    const telemetry = createTelemetry()
+    const used = () => {
+      collect()
+      return process.memoryUsage().heapUsed
+    }
+    const before = used()
+    for (let n = 0; n < 200; n++) {
+      const long = `${n} ${"x".repeat(1_000_000)}${n}`
+      // A flat text, as a parser makes them.
+      const name = Buffer.from(long).toString("latin1").slice(0, 64)
+      telemetry.record(called({ arguments: [{ name, type: "string" }] }))
+      telemetry.record(event({ kind: "mcp.refused", data: { target: name } }))
+    }
+    expect((used() - before) / 1e6).toBeLessThan(50)
+    expect(telemetry.events(newest(1000))).toHaveLength(400)
   })
 })
 

@@ -18,7 +18,6 @@ import { createCleanCheck } from "./clean-call.ts"
 import { Delivery, type DeliveryState, type TelemetryItem, type TelemetrySink } from "./delivery.ts"
 import { oneLine } from "./one-line.ts"
 import { PackedRing } from "./packed-ring.ts"
-import { Ring } from "./ring.ts"
 import { logBounds, ServiceLogRing, type LogBounds } from "./service-log.ts"
 
 export interface TelemetryOptions {
@@ -64,7 +63,7 @@ export function createTelemetry(options: TelemetryOptions = {}): RuntimeTelemetr
   const bounds: LogBounds = { ...logBounds, ...options.log }
   const half = Math.max(1, Math.floor(capacity / 2))
   const calls = new PackedRing<RecordedEvent>(half, maxBytes / 2)
-  const others = new Ring<RecordedEvent>(half, maxBytes / 2)
+  const others = new PackedRing<RecordedEvent>(half, maxBytes / 2)
   const readers = createBroadcast<RecordedEvent>(unreadEvents)
   const counters = new Map<string, CallCounter>()
   const logs = new Map<string, ServiceLogRing>()
@@ -82,31 +81,29 @@ export function createTelemetry(options: TelemetryOptions = {}): RuntimeTelemetr
     for (const delivery of deliveries) delivery.add(item, bytes)
   }
 
-  function keep(event: RecordedEvent, bytes: number): void {
+  /** As JSON in a block: a text cut from a caller's megabytes would hold on to all of them. */
+  function keep(event: RecordedEvent): string {
     seq = event.seq
-    if (event.kind === callKind) void calls.push(event)
-    else others.push(event, bytes)
+    return (event.kind === callKind ? calls : others).push(event)
   }
 
   function record(given: TimelineEvent): void {
     if (!includeLifecycle && given?.kind !== callKind) return
-    const small = sizeOfSmallCall(given)
-    // Calls come by the thousand: one that is clean is written once as JSON, and nothing of it stays behind as an object.
-    if (small !== undefined && isClean(given)) {
-      const { kind, level, message, serviceId, data } = given
-      const json = calls.push({ seq: ++seq, at: stamp(), kind, level, message, serviceId, data } as RecordedEvent)
-      count(given)
-      deliver(json, small)
-      if (readers.readers > 0) readers.publish(JSON.parse(json) as RecordedEvent)
-      return
-    }
-    const budget: Budget = { bytes: recordBytes - reserve }
-    const event = { seq: seq + 1, at: stamp(), ...cleaned(given, budget) }
-    const bytes = recordBytes - budget.bytes
-    keep(event, bytes)
+    // Calls come by the thousand: one that is clean already is not copied first.
+    const event = isCleanCall(given) ? given : cleaned(given, { bytes: recordBytes - reserve })
+    const { kind, level, message, serviceId, data } = event
+    const json = keep({ seq: seq + 1, at: stamp(), kind, level, message, serviceId, data } as RecordedEvent)
     count(event)
-    readers.publish(event)
-    if (deliveries.length > 0) deliver(JSON.stringify(event), bytes)
+    deliver(json, json.length)
+    if (readers.readers > 0) readers.publish(JSON.parse(json) as RecordedEvent)
+  }
+
+  function isCleanCall(given: TimelineEvent): boolean {
+    try {
+      return isSmallCall(given) && isClean(given)
+    } catch {
+      return false
+    }
   }
 
   function count(event: TimelineEvent): void {
@@ -120,7 +117,7 @@ export function createTelemetry(options: TelemetryOptions = {}): RuntimeTelemetr
   }
 
   for (const event of options.history ?? []) {
-    if (event.seq > seq) keep(event, Buffer.byteLength(JSON.stringify(event)))
+    if (event.seq > seq) keep(event)
   }
 
   return {
@@ -147,15 +144,12 @@ export function createTelemetry(options: TelemetryOptions = {}): RuntimeTelemetr
 
 const smallBytes = 4096
 
-/**
- * About how many bytes a call's record takes. One that is not flat and small is not what the gateway writes: undefined.
- * Lists of flat objects are its only depth (the shape of arguments).
- */
-function sizeOfSmallCall(given: TimelineEvent): number | undefined {
-  if (given?.kind !== callKind || typeof given.message !== "string" || typeof given.serviceId !== "string")
-    return undefined
-  const bytes = given.message.length + given.serviceId.length + sizeOfFlat(given.data, true)
-  return bytes <= smallBytes ? bytes : undefined
+/** Flat and small, which all are that the gateway writes. Lists of flat objects are its only depth (the shape of arguments). */
+function isSmallCall(given: TimelineEvent): boolean {
+  if (given?.kind !== callKind || typeof given.message !== "string" || typeof given.serviceId !== "string") return false
+  const { data } = given
+  if (data !== undefined && (!isJsonObject(data) || Object.getPrototypeOf(data) !== Object.prototype)) return false
+  return given.message.length + given.serviceId.length + sizeOfFlat(data, true) <= smallBytes
 }
 
 function sizeOfFlat(data: JsonObject | undefined, lists: boolean): number {
@@ -201,22 +195,19 @@ function cleaned(given: TimelineEvent, budget: Budget): TimelineEvent {
 /** Newest first out of both rings, by number. */
 function newestOf(
   calls: PackedRing<RecordedEvent>,
-  others: Ring<RecordedEvent>,
+  others: PackedRing<RecordedEvent>,
   query: EventQuery,
 ): readonly RecordedEvent[] {
   const { serviceId, kind = "", before = Number.POSITIVE_INFINITY } = query
   const limit = pageSize(query.limit)
   const page: RecordedEvent[] = []
-  let at = 0
-  let other = 0
-  let call = calls.newest(at)
+  let [at, other] = [0, 0]
+  let [call, right] = [calls.newest(at), others.newest(other)]
   while (page.length < limit) {
-    const right = others.newest(other)
-    if (call === undefined && right === undefined) break
-    const isCall = (call?.seq ?? 0) > (right?.seq ?? 0)
-    const event = (isCall ? call : right) as RecordedEvent
-    if (isCall) call = calls.newest(++at)
-    else other++
+    const event = (call?.seq ?? 0) > (right?.seq ?? 0) ? call : right
+    if (event === undefined) break
+    if (event === call) call = calls.newest(++at)
+    else right = others.newest(++other)
     if (event.seq < before && event.kind.startsWith(kind) && (serviceId === undefined || event.serviceId === serviceId))
       page.push(event)
   }
