@@ -8,7 +8,7 @@ import {
   type Scope,
 } from "@clarity-runtime/contracts"
 import type { Outbound } from "@clarity-runtime/outbound"
-import { jwtVerify, type JWTPayload } from "jose"
+import type { JWTPayload } from "jose"
 import { createKeySet } from "./key-set.ts"
 import { presentedToken } from "./presented.ts"
 
@@ -59,6 +59,8 @@ export function jwtBearer(options: JwtBearerOptions): Authenticator {
 
   async function verify(token: string, digest: string): Promise<Principal> {
     let payload: JWTPayload
+    // Most daemons never see such a token: what reads one is loaded with the first.
+    const { jwtVerify } = await import("jose")
     try {
       ;({ payload } = await jwtVerify(token, keyOf, {
         issuer,

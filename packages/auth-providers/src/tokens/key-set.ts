@@ -1,6 +1,6 @@
 import { ClarityError, isJsonObject, parseJson, systemClock, type Clock } from "@clarity-runtime/contracts"
 import type { Outbound } from "@clarity-runtime/outbound"
-import { createLocalJWKSet, errors, type CryptoKey, type FlattenedJWSInput, type JWSHeaderParameters } from "jose"
+import type { createLocalJWKSet, CryptoKey, FlattenedJWSInput, JWSHeaderParameters } from "jose"
 
 export interface KeySetOptions {
   /** The authorization server, as the operator typed it. */
@@ -38,7 +38,8 @@ export function createKeySet({ issuer, jwksUri, outbound, clock = systemClock }:
     const set = await read(outbound, new URL(jwksUri ?? (await discover(outbound, issuer))))
     const listed = Array.isArray(set["keys"]) ? set["keys"].filter(isJsonObject) : []
     if (listed.length > maxKeys) throw new Error(`the issuer has more than ${maxKeys} keys`)
-    keys = createLocalJWKSet({ keys: listed as { kty: string }[] })
+    const jose = await import("jose")
+    keys = jose.createLocalJWKSet({ keys: listed as { kty: string }[] })
     fetchedAt = clock.monotonic()
   }
 
@@ -61,6 +62,7 @@ export function createKeySet({ issuer, jwksUri, outbound, clock = systemClock }:
     try {
       return await keys(header, token)
     } catch (thrown) {
+      const { errors } = await import("jose")
       if (!(thrown instanceof errors.JWKSNoMatchingKey) || clock.monotonic() - (triedAt ?? 0) < cooldownMs) throw thrown
       await refresh()
       return keys(header, token)
