@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { setTimeout as sleep } from "node:timers/promises"
 import { load, median, type Measured, type Target } from "./load.ts"
 import { cpuMs, daemon, root, script, type Started } from "./processes.ts"
 import { addService, waitUntilRunning } from "./services.ts"
@@ -19,8 +20,8 @@ const rules = {
   pin: ["*"],
 }
 
-/** Milliseconds one daemon is asked before it is the other's turn: shorter than the machine's own ups and downs. */
-const sliceMs = 250
+/** After the guarded daemon's turn its audit has this long to be written and synced, at nobody else's cost. */
+const settleMs = 1300
 
 export interface GuardedOptions {
   readonly workspace: string
@@ -44,14 +45,15 @@ export async function guarded({ workspace, rounds, seconds }: GuardedOptions): P
     for (const connections of [1, 16, 64]) {
       const measured: Round[] = []
       for (let round = 0; round < rounds; round++) {
-        const sums: Round = { without: nothing(), having: nothing() }
-        // Without, having, having, without: what drifts slower than a slice falls on both alike.
-        for (let slice = 0; slice < Math.max(4, (seconds * 2000) / sliceMs); slice++) {
-          const which = slice % 4 === 1 || slice % 4 === 2 ? "having" : "without"
-          const [one, pid] = which === "having" ? [having, shut.pid] : [without, open.pid]
-          const before = cpuMs(pid)
-          add(sums[which], await load(one, connections, text, sliceMs), cpuMs(pid) - before)
+        const sums: Round = { without: nothing(open.pid), having: nothing(shut.pid) }
+        // In this order, so that what drifts slower than a slice falls on both alike.
+        for (const which of ["without", "having", "having", "without"] as const) {
+          if (which === "without") await sleep(settleMs)
+          add(sums[which], await load(which === "having" ? having : without, connections, text, seconds * 1000))
         }
+        // Over the whole round: what a daemon does later is its own cost too.
+        sums.without.cpu += cpuMs(open.pid)
+        sums.having.cpu += cpuMs(shut.pid)
         measured.push(sums)
       }
       report(`${kind}, c=${connections}`, measured)
@@ -99,14 +101,13 @@ interface Round {
   readonly having: Sum
 }
 
-function nothing(): Sum {
-  return { calls: 0, ms: 0, cpu: 0, errors: 0, p50: [], p99: [] }
+function nothing(pid: number): Sum {
+  return { calls: 0, ms: 0, cpu: -cpuMs(pid), errors: 0, p50: [], p99: [] }
 }
 
-function add(sum: Sum, { requests, requestsPerSecond, errors, p50, p99 }: Measured, cpu: number): void {
+function add(sum: Sum, { requests, requestsPerSecond, errors, p50, p99 }: Measured): void {
   sum.calls += requests
   sum.ms += (requests / requestsPerSecond) * 1000
-  sum.cpu += cpu
   sum.errors += errors
   sum.p50.push(p50)
   sum.p99.push(p99)
