@@ -320,8 +320,9 @@ function shareFrom(name: string, text: string | undefined): number | undefined {
 
 function amountFrom(name: string, text: string | undefined): number | undefined {
   if (text === undefined || text === "") return undefined
-  const value = /^\d{1,9}(?:\.\d{1,6})?$/.test(text) ? Number(text) : Number.NaN
-  if (!(value > 0)) throw new ClarityError("config_error", `${name} must be a number above 0, such as 20 or 0.5`)
+  const value = /^(?=[\d.])\d{0,9}(?:\.\d{1,6})?$/.test(text) ? Number(text) : Number.NaN
+  if (!(value > 0))
+    throw new ClarityError("config_error", `${name} must be a number from 0.000001 to 999999999, such as 20 or 0.5`)
   return value
 }
 

@@ -60,15 +60,7 @@ export function matcherOf(matchers: Matchers, how: "opens" | "closes"): Matcher 
   }
   if (services !== undefined) {
     const test = names(services)
-    const known = new WeakMap<JudgedService, boolean>()
-    checks.push([
-      "services",
-      ({ service }) => {
-        let matches = known.get(service)
-        if (matches === undefined) known.set(service, (matches = namesOfService(service, how).some(test)))
-        return matches
-      },
-    ])
+    checks.push(["services", ({ service }) => namesOfService(service, how).some(test)])
   }
   if (policyRefs !== undefined) {
     const test = names(policyRefs)
@@ -109,10 +101,17 @@ function uris(patterns: readonly string[], how: "opens" | "closes"): (uri: strin
     : (uri) => asWritten(uri) || plainly(plainUri(uri))
 }
 
-function namesOfService({ id, namespace, manifest }: JudgedService, how: "opens" | "closes"): string[] {
+const closingNames = new WeakMap<JudgedService, readonly string[]>()
+
+function namesOfService(service: JudgedService, how: "opens" | "closes"): readonly string[] {
+  const { id, namespace, manifest } = service
   if (how === "opens") return [namespace, id]
+  const known = closingNames.get(service)
+  if (known !== undefined) return known
   const { module, displayName } = manifest.metadata
-  return [namespace, id, namespaceOf(manifest), module, ...(displayName === undefined ? [] : [displayName])]
+  const names = [namespace, id, namespaceOf(manifest), module, ...(displayName === undefined ? [] : [displayName])]
+  closingNames.set(service, names)
+  return names
 }
 
 function declaredBy({ service, target, annotations }: Subject): JsonObject | undefined {
