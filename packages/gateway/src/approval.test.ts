@@ -1,3 +1,5 @@
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import { ClarityError, type AdmissionInput, type Policy } from "@clarity-runtime/contracts"
 import { Client as LegacyClient } from "@modelcontextprotocol/sdk/client/index.js"
 import { StreamableHTTPClientTransport as LegacyTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js"
@@ -175,6 +177,19 @@ describe("what a person is shown of the arguments", () => {
     expect(previewOf({ uri: "x", more: 1 })).toBe('Arguments: {"arguments":{},"more":1}')
     const long = previewOf({ arguments: { text: "x".repeat(5000) } })
     expect(long).toMatch(/^Arguments \(the first 2000 of 5011 characters\): \{"text":"x+$/)
+  })
+
+  it("holds on to nothing of what it was cut from", () => {
+    setFlagsFromString("--expose-gc")
+    const collect = runInNewContext("gc") as () => void
+    const used = () => {
+      collect()
+      return process.memoryUsage().heapUsed
+    }
+    const before = used()
+    const kept = Array.from({ length: 64 }, (_, n) => previewOf({ arguments: { n, long: "x".repeat(1_000_000) } }))
+    expect((used() - before) / 1e6).toBeLessThan(20)
+    expect(kept[0]).toMatch(/^Arguments \(the first 2000 of 10000\d\d characters\): \{"n":0,"long":"x+$/)
   })
 
   it("hides nothing behind characters that cannot be seen", () => {

@@ -1,6 +1,7 @@
 import {
   ClarityError,
   isJsonObject,
+  ownText,
   type ApprovalRequest,
   type JsonObject,
   type McpResult,
@@ -59,7 +60,7 @@ export function previewOf({ name: _name, uri: _uri, arguments: given, ...rest }:
   )
   return text.length <= longestPreview
     ? `Arguments: ${text}`
-    : `Arguments (the first ${longestPreview} of ${text.length} characters): ${text.slice(0, longestPreview)}`
+    : `Arguments (the first ${longestPreview} of ${text.length} characters): ${ownText(text.slice(0, longestPreview))}`
 }
 
 /** Only an accepted form with the box ticked is a yes. */

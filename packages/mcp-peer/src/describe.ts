@@ -1,6 +1,7 @@
 import {
   ClarityError,
   isJsonObject,
+  ownText,
   type CallLimits,
   type Interface,
   type JsonObject,
@@ -55,7 +56,7 @@ const maxRejections = 256
 const told = 20
 
 function reject(reading: Reading, item: string, reason: string): void {
-  if (reading.rejected.length < maxRejections) reading.rejected.push({ item: item.slice(0, 256), reason })
+  if (reading.rejected.length < maxRejections) reading.rejected.push({ item: ownText(item.slice(0, 256)), reason })
 }
 
 /** Writes lines into a service's log, unless they are those it wrote last: lists are read again and again. */

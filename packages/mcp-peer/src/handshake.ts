@@ -3,6 +3,7 @@ import {
   isJsonObject,
   legacyVersions,
   modernVersions,
+  ownText,
   type CallLimits,
   type ClientCapabilities,
   type Era,
@@ -103,7 +104,7 @@ function faceOf(version: string, capabilities: unknown, instructions: unknown, s
   return {
     version,
     capabilities: isJsonObject(capabilities) ? capabilities : {},
-    ...(typeof instructions === "string" ? { instructions: instructions.slice(0, maxInstructions) } : {}),
+    ...(typeof instructions === "string" ? { instructions: ownText(instructions.slice(0, maxInstructions)) } : {}),
     ...(isJsonObject(serverInfo) ? { serverInfo } : {}),
   }
 }

@@ -1,4 +1,4 @@
-import { isJsonObject, type JsonObject } from "@clarity-runtime/contracts"
+import { isJsonObject, ownText, type JsonObject } from "@clarity-runtime/contracts"
 import { isPlainName } from "./bounded-copy.ts"
 import { oneLine } from "./one-line.ts"
 import { isSecretName } from "./redact.ts"
@@ -31,7 +31,7 @@ export function createCleanCheck(): (event: Cleanable) => boolean {
     if (texts.has(text)) return true
     if (!isCleanText(text)) return false
     if (texts.size >= maxKnown) texts = new Set()
-    texts.add(copyOf(text))
+    texts.add(ownText(text))
     return true
   }
 
@@ -39,7 +39,7 @@ export function createCleanCheck(): (event: Cleanable) => boolean {
     if (names.has(name)) return true
     if (!isPlainName(name) || isSecretName(name) || name === "__proto__") return false
     if (names.size >= maxKnown) names = new Set()
-    names.add(copyOf(name))
+    names.add(ownText(name))
     return true
   }
 
@@ -70,9 +70,4 @@ export function createCleanCheck(): (event: Cleanable) => boolean {
     isKnown(message) &&
     (serviceId === undefined || isKnown(serviceId)) &&
     (data === undefined || isCleanObject(data, 0))
-}
-
-/** The same text with memory of its own: one that was cut from another keeps all of that one. */
-function copyOf(text: string): string {
-  return Buffer.from(text).toString()
 }

@@ -78,6 +78,25 @@ describe("legacy sessions", () => {
     expect((await handshake(await start([one("a")]), {}, asked))["mcp-protocol-version"]).toBe(agreed)
   })
 
+  it("remember no more of a client than they need", async () => {
+    const at = await start([one("a")])
+    const hello = async (clientInfo: object, capabilities = {}) => {
+      const params = { protocolVersion: "2025-11-25", capabilities, clientInfo }
+      const response = await at.post({ jsonrpc: "2.0", id: 0, method: "initialize", params })
+      return { session: response.headers.get("mcp-session-id"), ...((await response.json()) as { error?: object }) }
+    }
+    const known = { name: "t", version: "1" }
+    const long = "x".repeat(16_384)
+    expect((await hello({ ...known, icons: [{ src: `data:image/png;base64,${long}` }] })).session).toBeTypeOf("string")
+    for (const refused of [
+      await hello({ ...known, title: long }),
+      await hello(known, { experimental: { long: { long } } }),
+    ]) {
+      expect(refused.session).toBeNull()
+      expect(refused.error).toMatchObject({ code: -32602, message: expect.stringContaining("16384 bytes") })
+    }
+  })
+
   it("end when they are deleted, and belong to their principal and endpoint", async () => {
     let user = "a"
     const at = await start([one("a")], {

@@ -125,14 +125,19 @@ function initialize(
     return jsonResponse(errorText(id, new ClarityError("invalid_params", "initialize needs params.protocolVersion")))
   const protocolVersion = legacyVersions.find((known) => known === asked) ?? newest
   const capabilities = isJsonObject(params["capabilities"]) ? (params["capabilities"] as ClientCapabilities) : {}
-  const info = params["clientInfo"]
+  const info = isJsonObject(params["clientInfo"]) ? withoutIcons(params["clientInfo"]) : undefined
+  // A session remembers both for as long as it lives.
+  if (Buffer.byteLength(JSON.stringify([capabilities, info])) > maxProfileBytes) {
+    const why = `clientInfo and capabilities may have at most ${maxProfileBytes} bytes together`
+    return jsonResponse(errorText(id, new ClarityError("invalid_params", why)))
+  }
   const client: ClientProfile = {
     era: "legacy",
     protocolVersion,
     // Who takes JSON only cannot be asked anything in the middle of a call.
     capabilities: takesStreams(http.headers) ? capabilities : {},
     logLevel: "info",
-    ...(isJsonObject(info) ? { info } : {}),
+    ...(info === undefined ? {} : { info }),
   }
   const session = sessions.create(principal, view.namespace, client)
   const result = {
@@ -142,6 +147,13 @@ function initialize(
     ...instructionsFor(core.policy, view, principal),
   }
   return jsonResponse(resultText(id, result), 200, { [sessionHeader]: session.id })
+}
+
+const maxProfileBytes = 16_384
+
+/** Pictures may be large, and nobody here looks at them. */
+function withoutIcons({ icons: _icons, ...info }: JsonObject): JsonObject {
+  return info
 }
 
 function receive(session: Session, method: string, params: JsonObject): void {

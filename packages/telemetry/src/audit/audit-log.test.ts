@@ -302,6 +302,8 @@ describe("a disk that fails", () => {
     broken = false
     await expect.poll(() => telemetry.deliveries()[0]?.queued).toBe(0)
     record("after")
+    // To this clock the five seconds that a close waits are one turn.
+    await expect.poll(() => telemetry.deliveries()[0]?.queued).toBe(0)
     await telemetry[Symbol.asyncDispose]()
     expect(log.notices).toEqual([])
     const kept = records()
